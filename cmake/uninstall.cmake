@@ -1,0 +1,12 @@
+# Run through the `uninstall` target, from the build directory.
+set(manifest "${CMAKE_BINARY_DIR}/install_manifest.txt")
+if(NOT EXISTS "${manifest}")
+  message(FATAL_ERROR "nothing to uninstall: ${manifest} is not there; run `cmake --install` first")
+endif()
+file(STRINGS "${manifest}" installed)
+foreach(file IN LISTS installed)
+  if(EXISTS "$ENV{DESTDIR}${file}" OR IS_SYMLINK "$ENV{DESTDIR}${file}")
+    message(STATUS "removing $ENV{DESTDIR}${file}")
+    file(REMOVE "$ENV{DESTDIR}${file}")
+  endif()
+endforeach()
