@@ -1,0 +1,22 @@
+/* Bump allocation: everything in an arena dies with it. Used by one thread at a time. */
+#ifndef PL_BASE_ARENA_H
+#define PL_BASE_ARENA_H
+#include <plumbline/plugin.h>
+
+enum { PL_ARENA_PADDING = 64 }; /* readable bytes after every payload: simdjson reads past the end */
+
+typedef struct pl_arena pl_arena;
+/* An empty arena whose chunks are at least chunk_bytes, or NULL. Free with pl_arena_free. */
+pl_arena *pl_arena_new(size_t chunk_bytes);
+/* Nulls the caller's pointer; NULL is allowed. */
+void pl_arena_free(pl_arena **arena);
+/* Keeps the first chunk, forgets all that was allocated. */
+void pl_arena_reset(pl_arena *arena);
+/* size bytes aligned for any type, not zeroed, or NULL. */
+void *pl_arena_alloc(pl_arena *arena, size_t size);
+/* A copy of text followed by PL_ARENA_PADDING readable bytes (the first a NUL); a null text stays null.
+ * ptr NULL with len 1: out of memory. */
+pl_str pl_arena_str(pl_arena *arena, pl_str text);
+/* Bytes held from the system, chunks whole: what a memory budget is charged. */
+size_t pl_arena_bytes(const pl_arena *arena);
+#endif

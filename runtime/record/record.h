@@ -1,0 +1,26 @@
+/* A record as it moves through the flow: an envelope and the payload bytes. Immutable once handed to an edge; all memory
+ * it points to belongs to the arena of the batch that holds it (or of a batch that one keeps alive). A decoded field,
+ * a parse cache, an edit belong to the reader (record/document.h), never to the record. */
+#ifndef PL_RECORD_RECORD_H
+#define PL_RECORD_RECORD_H
+#include <plumbline/plugin.h>
+
+struct pl_ack;
+
+enum {
+    PL_RECORD_REPLAY = 1u << 0 /* already committed; rebuilds script state, goes to no sink */
+};
+
+struct pl_record {
+    pl_str stream;        /* null: none */
+    pl_str key;           /* null: none */
+    pl_str payload;       /* null: tombstone; else followed by PL_ARENA_PADDING readable bytes */
+    int64_t time_unix_ns; /* event time */
+    uint64_t position;    /* within the lane */
+    const pl_field *headers;
+    uint32_t header_count;
+    uint32_t lane;        /* global index of the lane in its pipeline */
+    uint32_t flags;       /* PL_RECORD_* */
+    struct pl_ack *ack;   /* whom to tell when settled; NULL: born without a parent */
+};
+#endif
