@@ -40,6 +40,7 @@ from .cache import cache_dir, fill
 from .kafka import Broker, Kafka
 from .process import Process, ServerError, free_port, wait_until
 from .postgres import Postgres, psql
+from .timescale import Timescale
 
-__all__ = ["Broker", "Kafka", "Postgres", "Process", "ServerError", "cache_dir", "fill", "free_port", "psql",
+__all__ = ["Broker", "Kafka", "Postgres", "Process", "ServerError", "Timescale", "cache_dir", "fill", "free_port", "psql",
            "wait_until"]

@@ -53,7 +53,7 @@ def _run(argv, what, **options):
     except subprocess.TimeoutExpired:
         raise ServerError(f"{what}: {argv[0]} did not end within 600 s") from None
     if done.returncode:
-        raise ServerError(f"{what}: {argv[0]} failed (status {done.returncode}):\n{done.stdout[-3000:]}")
+        raise ServerError(f"{what}: {argv[0]} failed (status {done.returncode}):\n{done.stdout[:1500]}")
 
 
 def kafka_jars(version):
