@@ -13,12 +13,13 @@ BLOCK_S = 12
 VERSION = 6            # of the aggregator: startedAt is the time of the off-chain observation
 FINAL_DEPTH = 64       # blocks behind the newest one
 FIRST_BLOCK = 24_000_000
+COUNTED_FROM = 1_790_000_000   # 2026-09-21T14:13:20Z
 MAX_BATCH = 1000
 
-FEEDS = {  # pair -> proxy, current phase, number of the first round simulated
-    "ETH-USD": ("0x5f4ec3df9cbd43714fe2740f5e3616155c5b8419", 7, 21000),
-    "BTC-USD": ("0xf4030086522a5beea4988f8ca5b36dbc97bee88c", 7, 23000),
-    "LINK-USD": ("0x2c1d072e956affc0d435cb7ac38ef18d24d9127c", 6, 26000),
+FEEDS = {  # pair -> proxy, current phase
+    "ETH-USD": ("0x5f4ec3df9cbd43714fe2740f5e3616155c5b8419", 7),
+    "BTC-USD": ("0xf4030086522a5beea4988f8ca5b36dbc97bee88c", 7),
+    "LINK-USD": ("0x2c1d072e956affc0d435cb7ac38ef18d24d9127c", 6),
 }
 DECIMALS = 8
 
@@ -53,9 +54,10 @@ def abi_string(text):
 class Feed:
     """The rounds of one proxy: one a block at most, so a day's run keeps at most some ten thousand."""
 
-    def __init__(self, pair, walk):
-        self.pair, self._walk = pair, walk
-        self.proxy, self.phase, self._first = FEEDS[pair]
+    def __init__(self, pair, walk, first):
+        """`first`: number of the first round within its phase."""
+        self.pair, self._walk, self._first = pair, walk, first
+        self.proxy, self.phase = FEEDS[pair]
         self.rounds = []       # (block number, answer, started_at, updated_at)
 
     def publish(self, number, stamp, delay_s, deviation, heartbeat_s):
@@ -107,9 +109,13 @@ class Chain:
         self.block_s = max(1, round(BLOCK_S / speed))
         self.deviation, self.heartbeat_s = deviation, max(2, round(heartbeat_s / speed))
         self.delay_s = max(1, round(delay_s / speed))
-        self._head = FIRST_BLOCK - 1
+        # Blocks and rounds are counted from one fixed instant, so that a later simulation never goes back behind
+        # an earlier one that somebody stored.
+        passed = max(0, self._start - COUNTED_FROM) // self.block_s
+        self.first = FIRST_BLOCK + passed
+        self._head = self.first - 1
         self.frozen = False    # no new rounds: the feed goes stale
-        self.feeds = {feed.proxy: feed for feed in (Feed(pair, walks[pair]) for pair in FEEDS)}
+        self.feeds = {feed.proxy: feed for feed in (Feed(pair, walks[pair], 1 + passed) for pair in FEEDS)}
 
     def advance(self, now):
         while self.stamp(self._head + 1) <= now:
@@ -120,7 +126,7 @@ class Chain:
                 feed.publish(self._head, self.stamp(self._head), self.delay_s, self.deviation, self.heartbeat_s)
 
     def stamp(self, number):
-        return self._start + (number - FIRST_BLOCK) * self.block_s
+        return self._start + (number - self.first) * self.block_s
 
     def hash(self, number):
         """The number is part of the hash, so that a block can be found by it."""
@@ -135,9 +141,9 @@ class Chain:
             if found is None:
                 raise RpcError(-32001, "header for hash not found")
             return found
-        tags = {"latest": self._head, "pending": self._head, "earliest": FIRST_BLOCK,
-                "safe": max(FIRST_BLOCK, self._head - FINAL_DEPTH // 2),
-                "finalized": max(FIRST_BLOCK, self._head - FINAL_DEPTH)}
+        tags = {"latest": self._head, "pending": self._head, "earliest": self.first,
+                "safe": max(self.first, self._head - FINAL_DEPTH // 2),
+                "finalized": max(self.first, self._head - FINAL_DEPTH)}
         if block in tags:
             return tags[block]
         try:
@@ -153,10 +159,10 @@ class Chain:
             number = int(text[-16:], 16)
         except (TypeError, ValueError):
             return None
-        return number if FIRST_BLOCK <= number <= self._head and self.hash(number) == text else None
+        return number if self.first <= number <= self._head and self.hash(number) == text else None
 
     def block(self, number):
-        if number is None or not FIRST_BLOCK <= number <= self._head:
+        if number is None or not self.first <= number <= self._head:
             return None
         return {
             "number": hex(number), "hash": self.hash(number), "parentHash": self.hash(number - 1),

@@ -33,13 +33,14 @@ class Market:
     def __init__(self, args):
         now = time.time()
         history = max(60.0, HISTORY_HEARTBEATS * args.heartbeat / args.speed)
-        self._walks = {pair: walk.Walk(args.seed, pair, now - history, args.speed) for pair in walk.PAIRS}
+        begun = (now - history) // 3600 * 3600     # a second start within the hour goes on along the same path
+        self._walks = {pair: walk.Walk(args.seed, pair, begun, args.speed) for pair in walk.PAIRS}
         volumes = {pair: shape["volume"] for pair, shape in walk.PAIRS.items()}
         self._apis = {
             "coingecko": apis.CoinGecko(args.seed, self._walks, volumes, args.speed, args.coingecko_key),
             "coinpaprika": apis.Coinpaprika(args.seed, self._walks, volumes, args.speed, args.coinpaprika_key),
         }
-        self._chain = chain.Chain(args.seed, self._walks, now - history, args.speed, args.deviation / 100,
+        self._chain = chain.Chain(args.seed, self._walks, begun, args.speed, args.deviation / 100,
                                   args.heartbeat, args.delay)
         self._rpc = chain.Rpc(self._chain)
         self._chain.advance(now)

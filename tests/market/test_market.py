@@ -161,7 +161,7 @@ class Rpc(Running):
         self.assertEqual(self.rpc("eth_getBlockByHash", block["hash"], False)["result"], block)
         where = {"blockHash": block["hash"], "requireCanonical": True}
         batch = [{"jsonrpc": "2.0", "id": i, "method": "eth_call", "params": [{"to": to, "data": "0xfeaf968c"}, where]}
-                 for i, (to, _, _) in enumerate(chain.FEEDS.values())]
+                 for i, (to, _) in enumerate(chain.FEEDS.values())]
         answers = json.loads(call(self.at["rpc"], "/", json.dumps(batch))[2])
         self.assertEqual([a["id"] for a in answers], [0, 1, 2])
         for answer in answers:
