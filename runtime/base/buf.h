@@ -10,7 +10,7 @@ typedef struct pl_buf {
     bool failed;
 } pl_buf;
 
-#define PL_BUF(max_bytes) ((pl_buf){ .max = (max_bytes) })
+#define PL_BUF(max_bytes) ((pl_buf){.max = (max_bytes)})
 void pl_buf_release(pl_buf *buf); /* frees; the buffer is empty and usable again */
 void pl_buf_clear(pl_buf *buf);   /* len 0, failed false; keeps the memory */
 /* Room for extra more bytes, so that plain writes to data + len may follow. */
@@ -25,6 +25,6 @@ static inline bool pl_buf_failed(const pl_buf *buf)
 }
 static inline pl_str pl_buf_str(const pl_buf *buf)
 {
-    return (pl_str){ buf->data ? buf->data : "", buf->len };
+    return (pl_str){buf->data ? buf->data : "", buf->len};
 }
 #endif

@@ -3,7 +3,7 @@
 #define PL_BASE_CLOCK_H
 #include <stdint.h>
 
-typedef struct pl_clock { /* [any] */
+typedef struct pl_clock {                        /* [any] */
     int64_t (*now_ns)(const struct pl_clock *);  /* monotonic; never 0 */
     int64_t (*unix_ns)(const struct pl_clock *); /* wall clock */
 } pl_clock;

@@ -6,7 +6,8 @@
 #include <plumbline/plugin.h>
 
 typedef enum { PL_LOG_TEXT, PL_LOG_JSON } pl_log_format;
-/* [main] Before any thread starts. level: the least that is printed (PL_DEBUG ... PL_ERROR). clock NULL: the system's. */
+/* [main] Before any thread starts. level: the least that is printed (PL_DEBUG ... PL_ERROR). clock NULL: the system's.
+ */
 void pl_log_setup(pl_log_format format, int32_t level, const pl_clock *clock);
 /* text: `2026-11-22T10:00:00.123Z warn topic: broker 127.0.0.1:9092 down`;
  * JSON: {"time":..,"level":"warn","component":"topic","message":..}. component may be NULL. */

@@ -1,6 +1,7 @@
 /* Allocation with one seam: a test can make the nth allocation fail. */
 #ifndef PL_BASE_MEM_H
 #define PL_BASE_MEM_H
+#include <stdbool.h>
 #include <stddef.h>
 
 /* [any] Zeroed memory of count * size bytes, or NULL (overflow included). Free with pl_free. */

@@ -1,4 +1,5 @@
-/* RFC 3339 <-> nanoseconds since 1970-01-01T00:00:00Z. All [any]. Range 0001-01-01 .. 2262-04-11 (int64 ns from 1677). */
+/* RFC 3339 <-> nanoseconds since 1970-01-01T00:00:00Z. All [any]. Range 0001-01-01 .. 2262-04-11 (int64 ns from 1677).
+ */
 #ifndef PL_BASE_TIMESTAMP_H
 #define PL_BASE_TIMESTAMP_H
 #include <plumbline/plugin.h>

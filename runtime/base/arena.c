@@ -1,0 +1,172 @@
+#include <base/arena.h>
+#include <base/mem.h>
+
+#include <stdint.h>
+
+/* Under AddressSanitizer what was not handed out is poisoned, so that running over the end of one allocation is found
+ * although the next one lies right behind it. */
+#if defined(__SANITIZE_ADDRESS__)
+#define ARENA_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ARENA_ASAN 1
+#endif
+#endif
+#ifdef ARENA_ASAN
+#include <sanitizer/asan_interface.h>
+enum { OWN_PADDING = PL_ARENA_PADDING };
+#else
+#define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+/* The padding behind a text only has to be readable: it may be the next allocation, and every chunk ends in spare
+ * bytes. */
+enum { OWN_PADDING = 1 };
+#endif
+
+enum { ALIGNMENT = _Alignof(max_align_t), GROWTH_LIMIT = 256 << 10 };
+
+typedef struct chunk {
+    struct chunk *next;
+    size_t size; /* of bytes[], the spare ones at the end not counted */
+    _Alignas(max_align_t) unsigned char bytes[];
+} chunk;
+
+struct pl_arena {
+    unsigned char *at, *end; /* free part of the current chunk */
+    chunk *first, *current;  /* list in order of use; chunks behind `current` hold one large allocation each */
+    size_t chunk_bytes, next_bytes, held;
+};
+
+static chunk *new_chunk(pl_arena *arena, size_t size)
+{
+    if (size > PTRDIFF_MAX - sizeof(chunk) - PL_ARENA_PADDING)
+        return NULL;
+    chunk *made = pl_realloc(NULL, sizeof(chunk) + size + PL_ARENA_PADDING, 1);
+    if (!made)
+        return NULL;
+    made->next = NULL;
+    made->size = size;
+    arena->held += sizeof(chunk) + size + PL_ARENA_PADDING;
+    ASAN_POISON_MEMORY_REGION(made->bytes, size + PL_ARENA_PADDING);
+    return made;
+}
+
+static void free_chunk(pl_arena *arena, chunk *old)
+{
+    arena->held -= sizeof(chunk) + old->size + PL_ARENA_PADDING;
+    ASAN_UNPOISON_MEMORY_REGION(old->bytes, old->size + PL_ARENA_PADDING);
+    pl_free(old);
+}
+
+static void use_chunk(pl_arena *arena, chunk *now)
+{
+    arena->current = now;
+    arena->at = now->bytes;
+    arena->end = now->bytes + now->size;
+}
+
+pl_arena *pl_arena_new(size_t chunk_bytes)
+{
+    pl_arena *arena = pl_calloc(1, sizeof *arena);
+    if (!arena)
+        return NULL;
+    arena->chunk_bytes = arena->next_bytes = chunk_bytes < 256 ? 256 : chunk_bytes;
+    arena->held = sizeof *arena;
+    arena->first = new_chunk(arena, arena->chunk_bytes);
+    if (!arena->first) {
+        pl_free(arena);
+        return NULL;
+    }
+    use_chunk(arena, arena->first);
+    return arena;
+}
+
+void pl_arena_free(pl_arena **arena)
+{
+    if (!arena || !*arena)
+        return;
+    for (chunk *old = (*arena)->first, *next; old; old = next) {
+        next = old->next;
+        free_chunk(*arena, old);
+    }
+    pl_free(*arena);
+    *arena = NULL;
+}
+
+void pl_arena_reset(pl_arena *arena)
+{
+    for (chunk *old = arena->first->next, *next; old; old = next) {
+        next = old->next;
+        free_chunk(arena, old);
+    }
+    arena->first->next = NULL;
+    arena->next_bytes = arena->chunk_bytes;
+    ASAN_POISON_MEMORY_REGION(arena->first->bytes, arena->first->size + PL_ARENA_PADDING);
+    use_chunk(arena, arena->first);
+}
+
+/* Room for `size` bytes when the current chunk has none: a chunk of its own for what would waste most of one (the
+ * current chunk stays in use), else the next, larger chunk. */
+static void *alloc_slow(pl_arena *arena, size_t size)
+{
+    bool own = size > arena->next_bytes / 4;
+    chunk *made = new_chunk(arena, own ? size : arena->next_bytes);
+    if (!made)
+        return NULL;
+    if (own) {
+        made->next = arena->current->next;
+        arena->current->next = made;
+        ASAN_UNPOISON_MEMORY_REGION(made->bytes, size);
+        return made->bytes;
+    }
+    while (arena->current->next)
+        arena->current = arena->current->next;
+    arena->current->next = made;
+    use_chunk(arena, made);
+    if (arena->next_bytes < GROWTH_LIMIT)
+        arena->next_bytes *= 2;
+    ASAN_UNPOISON_MEMORY_REGION(made->bytes, size);
+    arena->at += size;
+    return made->bytes;
+}
+
+void *pl_arena_alloc(pl_arena *arena, size_t size)
+{
+    size_t skip = (size_t)(-(uintptr_t)arena->at & (ALIGNMENT - 1));
+    if (size == 0)
+        size = 1;
+    size_t left = (size_t)(arena->end - arena->at);
+    if (left < skip || left - skip < size)
+        return alloc_slow(arena, size);
+    unsigned char *given = arena->at + skip;
+    arena->at = given + size;
+    ASAN_UNPOISON_MEMORY_REGION(given, size);
+    return given;
+}
+
+pl_str pl_arena_str(pl_arena *arena, pl_str text)
+{
+    if (!text.ptr)
+        return text;
+    if (text.len > PTRDIFF_MAX - OWN_PADDING)
+        return (pl_str){NULL, 1};
+    size_t size = text.len + OWN_PADDING;
+    char *copy;
+    if ((size_t)(arena->end - arena->at) >= size) { /* a text needs no alignment */
+        copy = (char *)arena->at;
+        arena->at += size;
+        ASAN_UNPOISON_MEMORY_REGION(copy, size);
+    } else {
+        copy = alloc_slow(arena, size);
+    }
+    if (!copy)
+        return (pl_str){NULL, 1};
+    memcpy(copy, text.ptr, text.len);
+    copy[text.len] = '\0';
+    return (pl_str){copy, text.len};
+}
+
+size_t pl_arena_bytes(const pl_arena *arena)
+{
+    return arena->held;
+}
