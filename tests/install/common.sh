@@ -2,6 +2,7 @@
 
 build_packages=(cmake ninja-build gcc g++ libc6-dev pkg-config libcurl4-openssl-dev liblua5.4-dev libpq-dev
   librdkafka-dev libsimdjson-dev libsqlite3-dev libyaml-dev python3)
+demo_packages=(sqlite3)
 test_packages=(ccache clang clang-format clang-tidy git libcmocka-dev llvm tzdata)
 
 say() { printf '%s\n' "$*" >&2; }
@@ -64,4 +65,15 @@ program_targets() {
   for list in "$root"/plugins/*/CMakeLists.txt; do
     sed -n 's/^ *pl_add_plugin(\([a-z0-9_]*\).*/plugin_\1/p' "$list"
   done
+}
+
+# build_program: the binary and its plugins into build/. Says something only when there is something to do.
+build_program() {
+  local begun=$SECONDS targets
+  [ -f build/build.ninja ] || say "Building Plumbline into build/ (once) ..."
+  # An existing build keeps its options: ./tests/run builds there too, with the tests.
+  [ -f build/build.ninja ] || configure build -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPL_TESTS=OFF || exit 1
+  mapfile -t targets < <(program_targets)
+  quietly build/logs/build-demo.log cmake --build build --target "${targets[@]}" || exit 1
+  [ $((SECONDS - begun)) -lt 3 ] || say "Built in $((SECONDS - begun)) s."
 }
