@@ -2,10 +2,10 @@
  * grammar from the user's side. */
 #ifndef PL_CONFIG_PIPELINE_H
 #define PL_CONFIG_PIPELINE_H
+#include <base/codec.h>
 #include <config/load.h>
 
 typedef enum { PL_KIND_SOURCE, PL_KIND_TRANSFORM, PL_KIND_SINK } pl_kind;
-typedef enum { PL_CODEC_JSON, PL_CODEC_TEXT, PL_CODEC_BYTES } pl_codec;
 typedef enum { PL_VALIDATE_FULL, PL_VALIDATE_TOUCHED } pl_validate;
 typedef enum { PL_STATE_NONE, PL_STATE_DURABLE, PL_STATE_REBUILD } pl_state_kind;
 typedef enum { PL_SCHEDULER_THREADS, PL_SCHEDULER_SEEDED } pl_scheduler;

@@ -18,10 +18,9 @@
 #ifndef PL_RECORD_DOCUMENT_H
 #define PL_RECORD_DOCUMENT_H
 #include <base/arena.h>
+#include <base/codec.h>
 #include <record/json.h>
 #include <record/path.h>
-
-typedef enum pl_codec { PL_CODEC_JSON, PL_CODEC_TEXT, PL_CODEC_BYTES } pl_codec;
 
 typedef struct pl_document pl_document;
 /* NULL: no memory. */

@@ -1,0 +1,62 @@
+/* Who is told when a record is done with. Every input of a source has one pl_ack; every child, on every edge, holds one
+ * reference to it. When the last is dropped the input is settled, and the strongest outcome it met counts once:
+ * dead-lettered over delivered over filtered.
+ *
+ * [any] All but the allocation: lock-free. Nothing may touch an ack after dropping its own reference. */
+#ifndef PL_FLOW_ACK_H
+#define PL_FLOW_ACK_H
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pl_stage;
+
+typedef enum {
+    PL_OUTCOME_FILTERED = 0, /* nobody wanted it */
+    PL_OUTCOME_DELIVERED = 1,
+    PL_OUTCOME_DEAD = 2
+} pl_outcome;
+
+typedef struct pl_ack {
+    _Atomic uint32_t word;  /* low 24 bits: references; above: the outcomes met */
+    _Atomic uint32_t holds; /* script states that this input changed and that are not on disk yet */
+    uint64_t position;
+    struct pl_stage *source; /* woken when the input is settled; NULL in a group */
+    struct pl_ack_block *block;
+    struct pl_ack **parents; /* a group: what it stands for; else NULL */
+    uint32_t parent_count, parent_capacity;
+} pl_ack;
+
+/* The acks of one source batch, in one piece of memory. Owned by the source stage, counted by it alone. */
+typedef struct pl_ack_block {
+    struct pl_ack_block *next; /* in the list of blocks given up by a closed lane */
+    uint32_t count, capacity, popped;
+    pl_ack acks[];
+} pl_ack_block;
+
+pl_ack_block *pl_ack_block_new(uint32_t capacity); /* NULL: no memory */
+/* One more input with one reference, held by the caller; the block has room for it. */
+pl_ack *pl_ack_block_add(pl_ack_block *block, struct pl_stage *source, uint64_t position);
+/* True when no reference and no hold is left on any ack of the block. */
+bool pl_ack_block_idle(const pl_ack_block *block);
+
+void pl_ack_add(pl_ack *ack, uint32_t references); /* NULL allowed, as everywhere here */
+void pl_ack_done(pl_ack *ack, pl_outcome outcome);
+/* Holds keep an input from being committed although it is delivered. Only on inputs, not on groups, which may be gone
+ * before the hold is: hold the leaves. */
+void pl_ack_hold(pl_ack *input);
+void pl_ack_release(pl_ack *input);
+static inline uint32_t pl_ack_references(const pl_ack *ack)
+{
+    return atomic_load_explicit(&ack->word, memory_order_acquire) & 0xFFFFFFu;
+}
+/* Settled and its state on disk; *outcome is then final. */
+bool pl_ack_settled(const pl_ack *ack, pl_outcome *outcome);
+
+/* A group stands for several inputs (a deferred join): one reference, the caller's. NULL: no memory.
+ * It frees itself when its last reference goes, and drops one reference of each parent. */
+pl_ack *pl_ack_group_new(void);
+/* Adds a parent (NULL is skipped), taking a reference on it. Only before the group is shared. false: no memory. */
+bool pl_ack_group_add(pl_ack *group, pl_ack *parent);
+#endif

@@ -1,0 +1,32 @@
+#include <base/log.h>
+#include <flow/flow.h>
+
+bool pl_flow_init(pl_flow *flow)
+{
+    return pl_lanes_init(&flow->lanes) && pthread_mutex_init(&flow->halt_lock, NULL) == 0;
+}
+
+void pl_flow_release(pl_flow *flow)
+{
+    pl_lanes_release(&flow->lanes);
+    pthread_mutex_destroy(&flow->halt_lock);
+}
+
+void pl_flow_halt(pl_flow *flow, const char *component, const pl_error *error)
+{
+    pthread_mutex_lock(&flow->halt_lock);
+    bool first = !atomic_load(&flow->halted);
+    if (first) {
+        flow->halt_error = *error;
+        (void)snprintf(flow->halt_component, sizeof flow->halt_component, "%s", component);
+        atomic_store(&flow->halted, true);
+    }
+    pthread_mutex_unlock(&flow->halt_lock);
+    if (!first)
+        return;
+    pl_log(PL_ERROR, component, "%s; the pipeline stops", error->message);
+    atomic_store(&flow->stopping, true);
+    atomic_store(&flow->aborting, true);
+    if (flow->on_halt)
+        flow->on_halt(flow->self);
+}

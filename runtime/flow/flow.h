@@ -1,0 +1,47 @@
+/* What the stages of one pipeline share. */
+#ifndef PL_FLOW_FLOW_H
+#define PL_FLOW_FLOW_H
+#include <base/clock.h>
+#include <flow/batch.h>
+#include <flow/lane.h>
+
+enum { PL_FLOW_TICK_NS = 100 * 1000 * 1000 }; /* the longest a plugin's call may block while others wait */
+
+typedef struct pl_flow {
+    const char *pipeline;
+    const char *data_dir; /* this pipeline's own folder */
+    const pl_clock *clock;
+    uint64_t seed;
+    bool seeded; /* the single-thread scheduler drives: plugins get deadlines that are already over */
+    pl_lanes lanes;
+    pl_memory memory;
+    _Atomic bool stopping; /* sources hand over nothing more; the rest drains */
+    _Atomic bool aborting; /* everything ends now, settled or not */
+    /* The first halt wins. */
+    pthread_mutex_t halt_lock;
+    _Atomic bool halted;
+    char halt_component[128];
+    pl_error halt_error;
+    /* Told once when the flow must stop (a halt). [any] */
+    void (*on_halt)(void *self);
+    void *self;
+} pl_flow;
+
+bool pl_flow_init(pl_flow *flow);
+void pl_flow_release(pl_flow *flow);
+/* [any] Stops the pipeline with this error, and says so. */
+void pl_flow_halt(pl_flow *flow, const char *component, const pl_error *error);
+static inline int64_t pl_flow_now(const pl_flow *flow)
+{
+    return flow->clock->now_ns(flow->clock);
+}
+static inline int64_t pl_flow_unix(const pl_flow *flow)
+{
+    return flow->clock->unix_ns(flow->clock);
+}
+/* Deadline for a blocking call of a plugin: a tick from now, or now itself under the seeded scheduler. */
+static inline int64_t pl_flow_deadline(const pl_flow *flow, int64_t now_ns)
+{
+    return flow->seeded ? now_ns : now_ns + PL_FLOW_TICK_NS;
+}
+#endif

@@ -1,0 +1,42 @@
+/* Lanes: the units of order. A lane belongs to one source; its name is stable across restarts. */
+#ifndef PL_FLOW_LANE_H
+#define PL_FLOW_LANE_H
+#include <flow/ack.h>
+#include <plumbline/plugin.h>
+#include <pthread.h>
+
+enum { PL_LANES_MAX = 65536, PL_LANE_NONE = 0 };
+
+typedef struct pl_lane {
+    /* Constant after opening; any thread may read these. */
+    uint32_t index;       /* global in the pipeline, from 1 */
+    uint32_t source_rank; /* order of the source in the pipeline file: ties in event time are broken by it */
+    char *name;
+    /* The rest is the source stage's own. */
+    bool open;
+    pl_ack **ring; /* inputs handed over and not yet settled, oldest first */
+    size_t head, count, capacity;
+    uint64_t settled_position; /* UINT64_MAX: none yet */
+    bool settled_any, commit_due;
+    int64_t newest_unix_ns; /* event time */
+} pl_lane;
+
+/* All lanes of a pipeline. Opening locks; looking up by index does not. */
+typedef struct pl_lanes {
+    pthread_mutex_t lock;
+    _Atomic(pl_lane *) *lanes;
+    _Atomic uint32_t count;
+} pl_lanes;
+
+bool pl_lanes_init(pl_lanes *lanes);
+void pl_lanes_release(pl_lanes *lanes);
+/* [any] A new lane; NULL: no memory, or too many. */
+pl_lane *pl_lane_open(pl_lanes *lanes, uint32_t source_rank, pl_str name);
+/* [any] index from a record. */
+pl_lane *pl_lane_at(const pl_lanes *lanes, uint32_t index);
+
+/* The source stage's own side. */
+bool pl_lane_push(pl_lane *lane, pl_ack *ack); /* false: no memory */
+/* Takes the oldest input if it is settled; NULL: none is. */
+pl_ack *pl_lane_pop(pl_lane *lane, pl_outcome *outcome);
+#endif

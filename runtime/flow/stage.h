@@ -1,0 +1,105 @@
+/* A stage: one source, one worker of a transform, or one sink. Drivers (graph/) call its step; a step neither sleeps nor
+ * locks (a plugin's own next, write and flush may block up to the deadline they are given). */
+#ifndef PL_FLOW_STAGE_H
+#define PL_FLOW_STAGE_H
+#include <base/random.h>
+#include <flow/flow.h>
+#include <flow/queue.h>
+
+typedef enum {
+    PL_STEP_AGAIN, /* step again at once */
+    PL_STEP_IDLE,  /* step again when woken, or at resume_ns */
+    PL_STEP_DONE   /* never again */
+} pl_step_state;
+typedef struct pl_step {
+    pl_step_state state;
+    int64_t resume_ns; /* monotonic; INT64_MAX: only when woken */
+} pl_step;
+
+/* Counters of one component worker. Written by its own thread, read by any. */
+typedef struct pl_account {
+    _Atomic uint64_t read, delivered, filtered, dead_lettered, born, replayed, retries, errors, bytes;
+} pl_account;
+static inline void pl_count(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+static inline uint64_t pl_counted(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* One way out of a stage to one component, spread over that component's workers. */
+typedef struct pl_edge {
+    pl_queue **queues; /* one a worker of the target */
+    uint32_t queue_count;
+    const char *by; /* field that chooses the worker; NULL: the lane does */
+} pl_edge;
+typedef struct pl_port {
+    const char *name; /* NULL: the main output */
+    pl_edge *edges;
+    uint32_t edge_count;
+} pl_port;
+
+typedef struct pl_stage pl_stage;
+struct pl_stage {
+    pl_flow *flow;
+    const char *name; /* the component's */
+    uint32_t worker;
+    pl_step (*step)(pl_stage *stage, int64_t now_ns);
+    void (*release)(pl_stage *stage); /* frees all but the struct's own memory; threads are gone */
+    pl_account account;
+    pl_queue **inputs;
+    uint32_t input_count, next_input;
+    pl_port *ports; /* ports[0] is the main one */
+    uint32_t port_count;
+    pl_queue *dead_letters; /* NULL: this is the dead-letter sink */
+    struct pl_outbox *outbox; /* packets that found their queue full, oldest first */
+    struct pl_outbox *outbox_last;
+    struct pl_json_reader *reader; /* for scattering by a field; made when needed */
+    pl_random random;
+    _Atomic bool noted;
+    /* The driver's: wakes a sleeping thread. [any] NULL in the seeded scheduler. */
+    void (*wake)(void *driver);
+    void *driver;
+};
+
+/* [any] Something happened that concerns the stage: step it again. */
+void pl_stage_note(pl_stage *stage);
+/* Clears the note; true if there was one. The driver calls it before a step. */
+bool pl_stage_take_note(pl_stage *stage);
+
+static inline pl_step pl_step_again(void)
+{
+    return (pl_step){ PL_STEP_AGAIN, 0 };
+}
+static inline pl_step pl_step_idle(int64_t resume_ns)
+{
+    return (pl_step){ PL_STEP_IDLE, resume_ns };
+}
+static inline pl_step pl_step_done(void)
+{
+    return (pl_step){ PL_STEP_DONE, INT64_MAX };
+}
+
+/* The stage's own thread only: */
+
+/* The port of that name, or NULL. */
+pl_port *pl_stage_port(pl_stage *stage, const char *name);
+/* How many references a record sent to the port needs: one an edge. */
+static inline uint32_t pl_port_references(const pl_port *port)
+{
+    return port ? port->edge_count : 0;
+}
+/* Seals the batch and sends it through all edges of the port, consuming the caller's reference. Each record's ack must
+ * already hold one reference an edge. Packets that find a queue full wait in the outbox. false: no memory. */
+bool pl_stage_send(pl_stage *stage, pl_port *port, pl_flow_batch *batch);
+/* Tries again what waits; true when nothing waits any more. While something does, the stage takes nothing in. */
+bool pl_stage_drain(pl_stage *stage);
+/* Closes the queues of all ports and the one to the dead letters. The outbox must be empty. */
+void pl_stage_close(pl_stage *stage);
+/* The next packet from any input, round robin; false: nothing now. */
+bool pl_stage_take(pl_stage *stage, pl_packet *packet);
+bool pl_stage_inputs_ended(const pl_stage *stage);
+void pl_stage_release_base(pl_stage *stage);
+#endif
