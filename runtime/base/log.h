@@ -1,5 +1,7 @@
 /* Log lines on stderr, text or JSON, rate-limited by (component, level, message up to its first digit):
- * at most 10 of a kind a minute, then one line saying how many were held back. [any] */
+ * at most 10 of a kind a minute; once the minute is over, with the next line of any kind, one line says how many were
+ * held back. A line is at most 4 KiB; control characters in it are escaped, so that what came from outside can neither
+ * start a line of its own nor drive the terminal. [any] */
 #ifndef PL_BASE_LOG_H
 #define PL_BASE_LOG_H
 #include <base/clock.h>
@@ -12,6 +14,7 @@ void pl_log_setup(pl_log_format format, int32_t level, const pl_clock *clock);
 /* text: `2026-11-22T10:00:00.123Z warn topic: broker 127.0.0.1:9092 down`;
  * JSON: {"time":..,"level":"warn","component":"topic","message":..}. component may be NULL. */
 void pl_log(int32_t level, const char *component, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* A hook that is told each line instead of stderr (tests, the terminal's live view); NULL restores stderr. [main] */
+/* A hook that is told each line (no newline) instead of stderr (tests, the terminal's live view); NULL restores stderr.
+ * Called under the log's lock: it must not log. [main] */
 void pl_log_capture(void (*write)(void *self, const char *line, size_t len), void *self);
 #endif
