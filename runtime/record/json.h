@@ -83,7 +83,8 @@ enum { PL_DOUBLE_TEXT_MAX = 32 };
 /* The shortest text that gives the same double back, as JSON; whole numbers keep a ".0" so that they stay floats.
  * NUL-ended; returns the length. 0: not finite. [any] */
 size_t pl_double_format(double value, char out[PL_DOUBLE_TEXT_MAX]);
-/* The nearest double of a JSON number's text, whatever the locale. false: not a number, or beyond the range. [any] */
+/* The nearest double of a JSON number's text, whatever the locale; too small a number is 0. false: not a number, or too
+ * large. [any] */
 bool pl_double_parse(pl_str text, double *out);
 #ifdef __cplusplus
 }

@@ -32,7 +32,8 @@ bool pl_path_of_key(pl_str key, pl_path *path);
 
 static inline pl_str pl_path_key(const pl_path *path, uint32_t step)
 {
-    return (pl_str){path->text + path->step[step].start, path->step[step].len};
+    pl_str key = {path->text + path->step[step].start, path->step[step].len};
+    return key;
 }
 /* The path as text again (quoted where needed), NUL-ended, cut to size. Returns out. For messages. */
 const char *pl_path_format(const pl_path *path, char *out, size_t size);

@@ -1,6 +1,6 @@
-/* A record as it moves through the flow: an envelope and the payload bytes. Immutable once handed to an edge; all memory
- * it points to belongs to the arena of the batch that holds it (or of a batch that one keeps alive). A decoded field,
- * a parse cache, an edit belong to the reader (record/document.h), never to the record. */
+/* A record as it moves through the flow: an envelope and the payload bytes. Immutable once handed to an edge; all
+ * memory it points to belongs to the arena of the batch that holds it (or of a batch that one keeps alive). A decoded
+ * field, a parse cache, an edit belong to the reader (record/document.h), never to the record. */
 #ifndef PL_RECORD_RECORD_H
 #define PL_RECORD_RECORD_H
 #include <plumbline/plugin.h>
@@ -19,8 +19,8 @@ struct pl_record {
     uint64_t position;    /* within the lane */
     const pl_field *headers;
     uint32_t header_count;
-    uint32_t lane;        /* global index of the lane in its pipeline */
-    uint32_t flags;       /* PL_RECORD_* */
-    struct pl_ack *ack;   /* whom to tell when settled; NULL: born without a parent */
+    uint32_t lane;      /* global index of the lane in its pipeline */
+    uint32_t flags;     /* PL_RECORD_* */
+    struct pl_ack *ack; /* whom to tell when settled; NULL: born without a parent */
 };
 #endif
