@@ -5,6 +5,13 @@ build_packages=(cmake ninja-build gcc g++ libc6-dev pkg-config libcurl4-openssl-
 demo_packages=(sqlite3)
 test_packages=(ccache clang clang-format clang-tidy git libcmocka-dev llvm tzdata)
 
+compose_packages=(binutils debootstrap python3-jsonschema python3-yaml)
+command -v npm >/dev/null || compose_packages+=(npm)     # one from elsewhere (NodeSource) will do, and excludes Debian's
+
+# The distribution's own Python: the one that its packages (python3-yaml) are for.
+python=/usr/bin/python3
+[ -x "$python" ] || python=python3
+
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$0: $*"; exit 1; }
 

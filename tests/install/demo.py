@@ -5,33 +5,36 @@ import argparse
 import contextlib
 import json
 import os
+import pathlib
 import re
 import signal
 import sqlite3
-import subprocess
 import sys
+import tempfile
 import time
 
 import table
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+from servers import Kafka, Postgres, Process, ServerError  # noqa: E402 (found beside this folder)
+
 PLUMBLINE = os.path.join(ROOT, "build", "plumbline")
-LOGS = os.path.join("build", "logs")
+LOGS = os.path.join(ROOT, "build", "logs")
 # A market that lives 120 times as fast: an hourly heartbeat comes every 30 s, minutes of caching last half a second.
 # The contract is slower to publish than the real one, so that it can be seen leaving its band of 0.5 %.
 MARKET = ("--speed", "120", "--deviation", "0.4", "--delay", "240", "--seed", "demo")
 SERVICES = ("api_producer", "producer", "api_consumer", "consumer", "accuracy")
-STOP_S = 15            # how long a part may take to drain
 REFRESH_S = 0.5
 PLAIN_EVERY_S = 5.0    # without a terminal
 
 
 class Stop(Exception):
-    """Ends the demo with a message (or none) and a status."""
+    """Ends the demo with a message and a status."""
 
-    def __init__(self, status, message=None):
+    def __init__(self, status, message):
         super().__init__(message)
-        self.status, self.message = status, message
+        self.status = status
 
 
 def duration(text):
@@ -74,58 +77,45 @@ def live_environment():
     return env
 
 
-class Parts:
-    """The processes of the demo. Each has a session of its own: Ctrl-C reaches only this program, which stops them."""
+class Part(Process):
+    """One process of the demo. Its session is its own: Ctrl-C reaches only this program, which ends the parts in order;
+    should this program be killed, they end with it."""
 
-    def __init__(self):
-        self._running = []
+    stop_seconds = 15
 
-    def start(self, name, command, env, log):
-        with open(os.path.join(LOGS, log), "wb") as file:
-            process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-                                       start_new_session=True)
-        self._running.append((name, process, os.path.join(LOGS, log)))
+    def __init__(self, name, argv, env):
+        self.name, self._argv, self._env = name, argv, env
+        super().__init__(ROOT)             # where it runs
+        self.log_path = pathlib.Path(LOGS, f"{name}.log")
+        self.log_path.unlink(missing_ok=True)
 
-    def market(self, env):
-        """Starts the simulated market; `env` learns its addresses. It ends with its standard input, so with us."""
-        command = [sys.executable, "tests/market/market.py", "--with-stdin", *MARKET]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-        self._running.append(("the simulated market", process, None))
-        ready = process.stdout.readline()
-        if not ready:
-            raise Stop(1, "the simulated market did not start")
-        at = json.loads(ready)
-        env.update(COINGECKO_URL=at["coingecko"], COINPAPRIKA_URL=at["coinpaprika"], ETH_RPC_URL=at["rpc"])
+    def argv(self):
+        return self._argv
+
+    def environment(self):
+        return self._env
+
+    def ready(self):
+        return True
 
     def check(self):
-        for name, process, log in self._running:
-            if process.poll() is not None:
-                raise Stop(1, f"{name} ended with status {process.returncode}\n{tail(log)}")
-
-    def stop(self):
-        """The last started first; -> names of those that had to be killed. Not to be interrupted: it takes STOP_S a
-        part at most."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        killed = []
-        for name, process, _ in reversed(self._running):
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(STOP_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-                    killed.append(name)
-        self._running = []
-        return killed
+        if not self.running():
+            raise Stop(1, f"{self.name} ended by itself; its last lines:\n{self.log_tail()}")
 
 
-def tail(log, lines=25):
-    if log is None:
-        return ""
-    with open(log, encoding="utf-8", errors="replace") as file:
-        return "".join(file.readlines()[-lines:])
+class Market(Part):
+    """The simulated market; once it runs, its addresses are in `env`."""
+
+    def __init__(self, env):
+        super().__init__("market", [sys.executable, "tests/market/market.py", *MARKET], env)
+
+    def ready(self):
+        line = self.log_path.read_text()
+        if not line.endswith("\n"):
+            return False
+        at = json.loads(line)
+        self._env.update(COINGECKO_URL=at["coingecko"], COINPAPRIKA_URL=at["coinpaprika"], ETH_RPC_URL=at["rpc"])
+        return True
 
 
 class Sqlite:
@@ -150,7 +140,7 @@ class Sqlite:
                 raise
 
 
-class Postgres:
+class Tables:
     def __init__(self, server):
         self._server = server
         psql = f"psql '{server.dsn}' -c"
@@ -172,7 +162,8 @@ def show(store, parts, args, title):
     last_shown = None
     try:
         while time.monotonic() < until:
-            parts.check()
+            for part in parts:
+                part.check()
             cells, now = table.rows(store.ask(table.NEWEST), since)
             measured |= now
             lines = [title, "", *table.draw(cells, terminal), "",
@@ -191,62 +182,65 @@ def show(store, parts, args, title):
     return measured
 
 
-def finish(store, measured, killed, wanted):
+def stop(parts):
+    """The last started first. Not to be interrupted; it takes Part.stop_seconds a part at most."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    for part in reversed(parts):
+        part.stop()
+
+
+def finish(store, measured, wanted):
     counts = store.ask(table.COUNTS)
     if counts:
         print("\nStored so far: " + ", ".join(f"{n} {basis}/{verdict}" for basis, verdict, n in counts))
-    print(f"\nWhere to look next: {store.path}, logs in {LOGS}/")
+    print(f"\nWhere to look next: {store.path}; logs in build/logs/")
     for line in store.next:
         print("  " + line)
-    print("What each column means and how it is computed: README.md; the comparison itself: scripts/accuracy.lua", flush=True)
-    if killed:
-        raise Stop(1, f"did not end in {STOP_S} s and were killed: {', '.join(killed)}")
+    print("What each column means: README.md; how it is computed: scripts/accuracy.lua", flush=True)
     if wanted and measured != set(table.PAIRS):
         missing = ", ".join(sorted(set(table.PAIRS) - measured))
-        raise Stop(1, f"no deviation was measured for {missing}; {LOGS}/ may tell why")
+        raise Stop(1, f"no deviation was measured for {missing}; build/logs/ may tell why")
+
+
+def run(args, store, env, commands, title):
+    """Starts the market (unless it is the real one) and `commands` {name: arguments of plumbline}; shows the table."""
+    parts = []
+    try:
+        if not args.live:
+            parts.append(Market(env).start())
+        for name, words in commands.items():
+            parts.append(Part(name, [PLUMBLINE, "run", *words], env).start())
+        measured = show(store, parts, args, title)
+    finally:
+        stop(parts)
+    finish(store, measured, args.length is not None)
+
+
+def environment(args):
+    return live_environment() if args.live else dict(os.environ, POLL_EVERY="1s")
 
 
 def run_one_process(args):
-    env = live_environment() if args.live else dict(os.environ, POLL_EVERY="1s")
     name = "live" if args.live else "demo"
-    parts, store, killed = Parts(), Sqlite(args.db), []
-    try:
-        if not args.live:
-            parts.market(env)
-        env["DEMO_DB"] = args.db
-        parts.start("plumbline", [PLUMBLINE, "run", "--data-dir", f"data/{name}", "pipelines/price_accuracy.yaml"], env,
-                    f"{name}.log")
-        market = "the real market" if args.live else "a simulated market, 120 times as fast"
-        measured = show(store, parts, args, f"Chainlink feeds against {market}: build/plumbline run pipelines/price_accuracy.yaml")
-    finally:
-        killed = parts.stop()
-    finish(store, measured, killed, args.length is not None)
+    market = "the real market" if args.live else "a simulated market, 120 times as fast"
+    run(args, Sqlite(args.db), environment(args) | {"DEMO_DB": args.db},
+        {name: ["--data-dir", f"data/{name}", "pipelines/price_accuracy.yaml"]},
+        f"Chainlink feeds against {market}: build/plumbline run pipelines/price_accuracy.yaml")
 
 
 def run_services(args):
     """The services topology: Kafka between producers and consumers, PostgreSQL behind them."""
-    sys.path.insert(0, os.path.join(ROOT, "tests"))
-    import servers
-    env = live_environment() if args.live else dict(os.environ, POLL_EVERY="1s")
-    parts, killed = Parts(), []
+    env = environment(args)
     with contextlib.ExitStack() as stack:
         print("Starting Kafka and PostgreSQL ...", flush=True)
-        folder = os.path.join("build", "demo-servers")
-        kafka = stack.enter_context(servers.Kafka(os.path.join(folder, "kafka")))
-        postgres = stack.enter_context(servers.Postgres(os.path.join(folder, "postgres")))
-        store = Postgres(postgres)
-        env.update(KAFKA_BROKERS=kafka.bootstrap, PG_DSN=postgres.dsn)
-        try:
-            if not args.live:
-                parts.market(env)
-            for name in SERVICES:
-                parts.start(name, [PLUMBLINE, "run", "--data-dir", f"data/services/{name}", f"pipelines/{name}.yaml"],
-                            env, f"{name}.log")
-            measured = show(store, parts, args, f"Five services on Kafka ({kafka.bootstrap}) and PostgreSQL: "
-                                                "api_producer, producer, api_consumer, consumer, accuracy")
-        finally:
-            killed = parts.stop()
-        finish(store, measured, killed, args.length is not None)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-demo-"))
+        kafka = stack.enter_context(Kafka(os.path.join(folder, "kafka")))
+        postgres = stack.enter_context(Postgres(os.path.join(folder, "postgres")))
+        env |= {"KAFKA_BROKERS": kafka.bootstrap, "PG_DSN": postgres.dsn}
+        run(args, Tables(postgres), env,
+            {name: ["--data-dir", os.path.join(folder, name), f"pipelines/{name}.yaml"] for name in SERVICES},
+            f"Five services on Kafka ({kafka.bootstrap}) and PostgreSQL: {', '.join(SERVICES)}")
 
 
 def main():
@@ -260,10 +254,11 @@ def main():
     os.makedirs(LOGS, exist_ok=True)
     try:
         (run_services if args.kafka else run_one_process)(args)
-    except Stop as stop:
-        if stop.message:
-            print(f"./demo: {stop.message}", file=sys.stderr)
-        sys.exit(stop.status)
+    except Stop as stopped:
+        print(f"./demo: {stopped}", file=sys.stderr)
+        sys.exit(stopped.status)
+    except ServerError as error:
+        sys.exit(f"./demo: {error}")
     except KeyboardInterrupt:
         sys.exit(0)
 
