@@ -36,11 +36,13 @@ that started them (its end, Ctrl-C, SIGTERM, kill -9), the servers end with it.
 From a shell, see `python3 -m servers --help` (in tests/), or tests/servers/README.md.
 """
 
+from .anvil import Anvil, RpcError
 from .cache import cache_dir, fill
+from .feeds import Feeds, MAINNET
 from .kafka import Broker, Kafka
 from .process import Process, ServerError, free_port, wait_until
 from .postgres import Postgres, psql
 from .timescale import Timescale
 
-__all__ = ["Broker", "Kafka", "Postgres", "Process", "ServerError", "Timescale", "cache_dir", "fill", "free_port", "psql",
-           "wait_until"]
+__all__ = ["Anvil", "Broker", "Feeds", "Kafka", "MAINNET", "Postgres", "Process", "RpcError", "ServerError", "Timescale",
+           "cache_dir", "fill", "free_port", "psql", "wait_until"]

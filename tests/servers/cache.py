@@ -75,7 +75,7 @@ def npm_packages(folder):
     folder = pathlib.Path(folder)
     parts = ("package.json", "package-lock.json", ".npmrc")
     key = hashlib.sha256(b"".join((folder / part).read_bytes() for part in parts)).hexdigest()[:8]
-    target = cache_dir() / f"npm-{folder.parent.name}-{key}"
+    target = cache_dir() / f"npm-{key}"
     with _filling(target) as fresh:
         if fresh:
             for part in parts:
