@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 
 from .process import ServerError
@@ -65,6 +66,7 @@ def kafka_jars(version):
     target = cache_dir() / f"kafka-{version}-{key}"
     with _filling(target) as fresh:
         if fresh:
+            print(f"fetching Kafka {version} from Maven Central (once, 54 MB)", file=sys.stderr)
             _run(["mvn", "-q", "-B", "-f", str(pom), f"-Dkafka.version={version}", "dependency:copy-dependencies",
                   f"-DoutputDirectory={fresh}"], f"fetching Kafka {version} from Maven Central")
     return target
@@ -78,14 +80,17 @@ def npm_packages(folder):
     target = cache_dir() / f"npm-{key}"
     with _filling(target) as fresh:
         if fresh:
+            print("fetching packages from npm (once)", file=sys.stderr)
             for part in parts:
                 shutil.copy(folder / part, fresh / part)
             _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], "fetching packages from npm", cwd=fresh)
     return target
 
 
-def fill():
-    """Fetch all that the servers need."""
-    for version in KAFKA_VERSIONS:
-        kafka_jars(version)
-    npm_packages(HERE / "npm")
+def fill(servers=("kafka", "timescale", "anvil")):
+    """Fetch all that these servers need and have not got."""
+    if "kafka" in servers:
+        for version in KAFKA_VERSIONS:
+            kafka_jars(version)
+    if "timescale" in servers or "anvil" in servers:
+        npm_packages(HERE / "npm")
