@@ -1,0 +1,118 @@
+/* The source's inside: partitions as lanes, commits, rebalances, rewinding. One thread, that of next and commit, but
+ * where a tag says otherwise. */
+#ifndef PL_KAFKA_SOURCE_H
+#define PL_KAFKA_SOURCE_H
+#include "common.h"
+
+#include <pthread.h>
+
+enum { KAFKA_MARKS = 128 };
+
+/* Event times of records handed over, thinned out so that they stay bounded: which one is the last committed? */
+typedef struct kafka_marks {
+    struct kafka_mark {
+        int64_t offset, time_ms;
+    } mark[KAFKA_MARKS]; /* by offset; from `first`, `count` of them */
+    size_t first, count;
+    int64_t stride; /* no two marks are nearer than this */
+} kafka_marks;
+
+typedef struct kafka_partition { /* assigned to us */
+    char *topic;
+    int32_t partition;
+    uint32_t lane;
+    int64_t replay_until; /* offsets below were committed before: PL_EMIT_REPLAY */
+    int64_t next;         /* what a commit would say: the first offset not yet settled; -1: nothing to say */
+    int64_t sent;         /* what the last commit said; -1: none, or it failed */
+    int64_t end;          /* the offset after the last handed over; -1: none yet */
+    int64_t settled_ms;   /* event time of the last settled record; -1: unknown */
+    kafka_marks marks;
+} kafka_partition;
+
+/* Where to start so that the last span of event time is read again: asked of the brokers by a thread of its own, since
+ * these requests can't be interrupted. */
+typedef struct kafka_rewind {
+    int64_t span_ms;                         /* 0: not asked for */
+    rd_kafka_topic_partition_list_t *wanted; /* an assignment that waits for its offsets; NULL: none */
+    bool running;
+    bool stale; /* the assignment that the thread works for is gone */
+    pthread_t thread;
+    int64_t retry_ns;
+    /* The thread's until `done`: */
+    rd_kafka_t *rk;
+    rd_kafka_topic_partition_list_t *list; /* offset: where to start */
+    int64_t *replay_until;                 /* one a list element */
+    int64_t now_ms;
+    rd_kafka_resp_err_t result;
+    _Atomic bool done;
+} kafka_rewind;
+
+typedef enum { KAFKA_CLOSED, KAFKA_CREATING, KAFKA_READING } kafka_phase;
+
+typedef struct kafka_source_self {
+    kafka_link link; /* first */
+    const kafka_source_config *config;
+    kafka_phase phase;
+    kafka_admin admin;
+    bool closing;               /* in destroy: no host call but log */
+    int64_t grace_until_ns;     /* a topic just made may be unknown to a broker until then */
+    int64_t subscribe_again_ns; /* 0: no */
+    kafka_partition *partitions;
+    size_t partition_count, partition_room;
+    const rd_kafka_topic_t *last_topic; /* of the last message, and its partition's index */
+    size_t last_index;
+    pl_field *headers;
+    size_t header_room;
+    /* Commits. */
+    rd_kafka_queue_t *commit_queue;
+    int commits_out;
+    int64_t commit_due_ns;
+    bool commits_failing; /* said once */
+    kafka_rewind rewind;
+    int64_t lag_due_ns;
+    pl_metric *lag, *rebalances, *commits, *commit_errors;
+} kafka_source_self;
+
+pl_status kafka_source_create(const pl_host *host, const void *config, void **self, pl_error *error);
+void kafka_source_interrupt(void *self);
+void kafka_source_destroy(void *self);
+const void *kafka_source_extension(void *self, const char *id);
+
+/* ---- assign.c -------------------------------------------------------------- */
+
+/* librdkafka's rebalance callback; runs within next. */
+void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list, void *opaque);
+/* Hands an assignment to librdkafka and opens its lanes. replay_until: one an element, or NULL. */
+void kafka_assign(kafka_source_self *source, const rd_kafka_topic_partition_list_t *list, const int64_t *replay_until);
+/* NULL: not assigned to us (any more). */
+kafka_partition *kafka_partition_of(kafka_source_self *source, const rd_kafka_message_t *message);
+kafka_partition *kafka_partition_named(kafka_source_self *source, const char *topic, int32_t partition);
+void kafka_partitions_clear(kafka_source_self *source);
+
+/* ---- commit.c -------------------------------------------------------------- */
+
+/* Remembers the event time of a record that was handed over. */
+void kafka_marks_add(kafka_marks *marks, int64_t offset, int64_t time_ms);
+/* Event time of the newest mark at or before `offset`, which is then dropped with all before; `otherwise` if none. */
+int64_t kafka_marks_take(kafka_marks *marks, int64_t offset, int64_t otherwise);
+/* All up to offset is settled. */
+void kafka_settled(kafka_partition *partition, int64_t offset);
+/* Sends what is due and takes answers; never waits. */
+void kafka_commit_tick(kafka_source_self *source);
+/* Commits what is settled in these partitions (NULL: all) and waits for the answers, until deadline_ns. */
+void kafka_commit_now(kafka_source_self *source, const rd_kafka_topic_partition_list_t *only, int64_t deadline_ns);
+/* The text kept beside a committed offset, "t=<unix ms>", and back: -1 when it is not ours. */
+int kafka_commit_note(int64_t time_ms, char *out, size_t size);
+int64_t kafka_commit_note_time(const void *note, size_t size);
+
+/* ---- rewind.c -------------------------------------------------------------- */
+
+extern const pl_rewind kafka_rewind_extension;
+/* An assignment came that has to be rewound before it is read. */
+void kafka_rewind_want(kafka_source_self *source, const rd_kafka_topic_partition_list_t *list);
+/* These partitions are ours no longer. */
+void kafka_rewind_cancel(kafka_source_self *source, const rd_kafka_topic_partition_list_t *list);
+/* Starts, and finishes, what can be. */
+void kafka_rewind_tick(kafka_source_self *source);
+void kafka_rewind_release(kafka_source_self *source);
+#endif
