@@ -1,0 +1,216 @@
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { TAIL_MAX = 1 << 20, TAIL_STEP = 64 << 10 };
+
+static int32_t class_of(int number)
+{
+    switch (number) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+    case EAGAIN:
+    case ENXIO: /* a named pipe without a reader */
+        return PL_RETRY;
+    default:
+        return PL_HALT;
+    }
+}
+
+static pl_status fail_errno(const file_writer *writer, const char *what, int number, pl_error *error)
+{
+    error->code = number;
+    return pl_fail(error, class_of(number), "cannot %s %.170s: %s", what, writer->path, strerror(number));
+}
+
+void writer_close(file_writer *writer)
+{
+    if (writer->fd > STDERR_FILENO) {
+        (void)close(writer->fd);
+    }
+    writer->fd = -1;
+}
+
+/* A name that was just made is durable only with its folder. */
+static void sync_folder(const file_writer *writer)
+{
+    char copy[PATH_MAX];
+    if (snprintf(copy, sizeof copy, "%s", writer->path) >= (int)sizeof copy) {
+        return;
+    }
+    int folder = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder >= 0) {
+        (void)fsync(folder);
+        (void)close(folder);
+    }
+}
+
+/* The bytes behind the last newline: malloc'ed, *len of them; NULL with *len 0: none, or too many to judge. */
+static char *read_tail(int fd, off_t size, size_t *len)
+{
+    *len = 0;
+    for (off_t want = TAIL_STEP; want < 2 * TAIL_MAX; want *= 4) {
+        off_t from = size > want ? size - want : 0;
+        size_t have = (size_t)(size - from);
+        char *tail = malloc(have + 1);
+        if (!tail || pread(fd, tail, have, from) != (ssize_t)have) {
+            free(tail);
+            return NULL;
+        }
+        char *newline = memrchr(tail, '\n', have);
+        if (newline || from == 0) {
+            *len = newline ? (size_t)(tail + have - (newline + 1)) : have;
+            memmove(tail, tail + have - *len, *len);
+            return tail;
+        }
+        free(tail);
+    }
+    return NULL;
+}
+
+/* True for the beginning of a line of ours that a crash cut short. Any other text is somebody's, and stays. */
+static bool is_torn(const file_lines *lines, const char *tail, size_t len)
+{
+    if (!lines->csv) {
+        return (tail[0] == '{' || tail[0] == '[') && !lines_is_json(lines, (pl_str){tail, len});
+    }
+    csv_field *fields = calloc(CSV_FIELDS_MAX, sizeof *fields);
+    char *copy = strndup(tail, len), *next;
+    const char *why;
+    size_t count = 0;
+    bool torn = fields && copy &&
+                (csv_split(copy, copy + len, true, lines->delimiter, fields, &count, &next, &why) != CSV_RECORD ||
+                 count != lines->config->csv.columns.count);
+    free(fields);
+    free(copy);
+    return torn;
+}
+
+static void mend_tail(file_writer *writer, const file_lines *lines, off_t size)
+{
+    char last, message[PATH_MAX + 96];
+    if (size == 0) {
+        return;
+    }
+    int fd = open(writer->path, O_RDONLY | O_CLOEXEC); /* ours is for writing only */
+    if (fd < 0 || pread(fd, &last, 1, size - 1) != 1 || last == '\n') {
+        (void)(fd >= 0 && close(fd));
+        return;
+    }
+    size_t len;
+    char *tail = read_tail(fd, size, &len);
+    (void)close(fd);
+    if (len > 0 && is_torn(lines, tail, len) && ftruncate(writer->fd, size - (off_t)len) == 0) {
+        (void)snprintf(message, sizeof message, "%s: a torn last line of %zu bytes was cut off", writer->path, len);
+    } else {
+        writer->owes_newline = true;
+        (void)snprintf(message, sizeof message, "%s: the last line had no end; it gets one", writer->path);
+    }
+    writer->host->log(writer->host, PL_WARN, message);
+    free(tail);
+}
+
+pl_status writer_open(file_writer *writer, const file_lines *lines, bool truncate, pl_error *error)
+{
+    bool standard = strcmp(writer->path, "-") == 0;
+    bool existed = standard || access(writer->path, F_OK) == 0;
+    int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (truncate ? O_TRUNC : 0);
+    writer->fd = standard ? STDOUT_FILENO : open(writer->path, flags, 0644); /* the umask narrows it */
+    struct stat about;
+    if (writer->fd < 0 || fstat(writer->fd, &about) != 0) {
+        return fail_errno(writer, "open", errno, error);
+    }
+    writer->regular = S_ISREG(about.st_mode);
+    writer->durable = writer->regular && !standard;
+    writer->stream = S_ISFIFO(about.st_mode) || S_ISSOCK(about.st_mode) || isatty(writer->fd);
+    writer->fresh = !writer->regular || about.st_size == 0;
+    writer->owes_newline = false;
+    if (writer->durable) {
+        mend_tail(writer, lines, about.st_size);
+    }
+    if (!existed) {
+        sync_folder(writer);
+    }
+    return PL_OK;
+}
+
+/* Waits until the stream takes some bytes, however long that is. false: interrupted. */
+static bool wait_writable(const file_writer *writer)
+{
+    struct pollfd fds[] = {{.fd = writer->wake_fd, .events = POLLIN}, {.fd = writer->fd, .events = POLLOUT}};
+    while (poll(fds, 2, -1) < 0 && errno == EINTR) {
+    }
+    return fds[0].revents == 0;
+}
+
+static pl_status write_all(file_writer *writer, const char *bytes, size_t len, size_t *done, pl_error *error)
+{
+    for (*done = 0; *done < len;) {
+        size_t piece = len - *done;
+        if (writer->stream) {
+            if (!wait_writable(writer)) {
+                return pl_fail(error, PL_RETRY, "interrupted while %.180s took no more", writer->path);
+            }
+            piece = piece < PIPE_BUF ? piece : PIPE_BUF; /* what a stream that is ready takes without blocking */
+        }
+        ssize_t wrote = write(writer->fd, bytes + *done, piece);
+        if (wrote < 0 && errno != EINTR && !(writer->stream && errno == EAGAIN)) {
+            return fail_errno(writer, "write to", errno, error);
+        }
+        *done += wrote > 0 ? (size_t)wrote : 0;
+    }
+    return PL_OK;
+}
+
+pl_status writer_write(file_writer *writer, const char *bytes, size_t len, size_t *done, pl_error *error)
+{
+    *done = 0;
+    if (writer->owes_newline) {
+        if (write_all(writer, "\n", 1, done, error) != PL_OK) {
+            *done = 0;
+            return PL_FAILED;
+        }
+        writer->owes_newline = false;
+    }
+    return write_all(writer, bytes, len, done, error);
+}
+
+void writer_cut(file_writer *writer, size_t len)
+{
+    struct stat about;
+    if (len == 0) {
+        return;
+    }
+    /* After an O_APPEND write the offset is where that write ended: a size beyond it is somebody else's line. */
+    off_t end = writer->regular ? lseek(writer->fd, 0, SEEK_CUR) : -1;
+    if (end >= (off_t)len && fstat(writer->fd, &about) == 0 && about.st_size == end &&
+        ftruncate(writer->fd, end - (off_t)len) == 0) {
+        (void)lseek(writer->fd, end - (off_t)len, SEEK_SET);
+        return;
+    }
+    writer->owes_newline = true;
+}
+
+pl_status writer_sync(const file_writer *writer, pl_error *error)
+{
+    if (!writer->durable) {
+        return PL_OK;
+    }
+    while (fdatasync(writer->fd) != 0) {
+        if (errno != EINTR) {
+            return fail_errno(writer, "make durable", errno, error);
+        }
+    }
+    return PL_OK;
+}
