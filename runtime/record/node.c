@@ -1,0 +1,454 @@
+/* Finding and reading the nodes of a tree. */
+#include <base/mem.h>
+#include <base/str.h>
+#include <record/lexeme.h>
+#include <record/tree.h>
+
+enum { TABLE_ABOVE = 16 /* members; up to here a look at each is quicker than a hash */ };
+
+static bool is_space(char byte)
+{
+    return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t';
+}
+
+static char byte_at(const pl_tree_source *source, uint32_t at)
+{
+    return at < source->count ? source->text.ptr[source->index[at]] : '\0';
+}
+
+static size_t offset_at(const pl_tree_source *source, uint32_t at)
+{
+    return at < source->count ? source->index[at] : source->text.len;
+}
+
+/* Past the value that begins at structural number `at`: the number behind it and the bytes it takes. false: no value.
+ */
+static bool pass_value(const pl_tree_source *source, uint32_t at, uint32_t *next, uint32_t *raw_len)
+{
+    static const int8_t nesting[256] = {['{'] = 1, ['['] = 1, ['}'] = -1, [']'] = -1};
+    const char *text = source->text.ptr;
+    char first = byte_at(source, at);
+    if (first == '{' || first == '[') {
+        int32_t depth = 1;
+        uint32_t i = at + 1;
+        for (; i < source->count; i++) {
+            depth += nesting[(unsigned char)text[source->index[i]]];
+            if (depth == 0)
+                break;
+        }
+        *next = i + 1;
+        *raw_len = i < source->count ? source->index[i] + 1 - source->index[at] : 0;
+        return i < source->count;
+    }
+    if (at >= source->count || first == '}' || first == ']' || first == ':' || first == ',')
+        return false;
+    size_t end = offset_at(source, at + 1);
+    while (is_space(text[end - 1]))
+        end--;
+    *next = at + 1;
+    *raw_len = (uint32_t)(end - source->index[at]);
+    return true;
+}
+
+/* The key at structural number `at`, which a colon must follow. */
+static bool pass_key(const pl_tree_source *source, uint32_t at, pl_tree_node *node)
+{
+    if (byte_at(source, at) != '"' || byte_at(source, at + 1) != ':')
+        return false;
+    const char *text = source->text.ptr;
+    uint32_t start = source->index[at] + 1, end = source->index[at + 1];
+    while (is_space(text[end - 1]))
+        end--;
+    if (end <= start || text[end - 1] != '"')
+        return false;
+    node->key_at = start;
+    node->key_len = end - 1 - start;
+    return true;
+}
+
+static pl_tree_node *push(pl_tree *tree)
+{
+    if (tree->nodes == tree->node_room) {
+        pl_tree_node *more = pl_realloc(tree->node, tree->node_room * 2u + 32, sizeof *more);
+        if (!more)
+            return NULL;
+        tree->node = more;
+        tree->node_room = tree->node_room * 2 + 32;
+    }
+    return &tree->node[tree->nodes++];
+}
+
+/* A key with escapes is decoded once, beside the node. */
+static pl_status decode_key(pl_tree *tree, uint32_t number, pl_error *error)
+{
+    pl_tree_node *node = &tree->node[number];
+    const pl_tree_source *source = &tree->source[node->source];
+    const char *raw = source->text.ptr + node->key_at;
+    if (!memchr(raw, '\\', node->key_len))
+        return PL_OK;
+    char *decoded = pl_arena_alloc(tree->scratch, node->key_len + PL_ARENA_PADDING);
+    pl_tree_edit *edit = pl_tree_edit_of(tree, number);
+    if (!decoded || !edit)
+        return pl_tree_no_memory(error);
+    size_t length = pl_scan_unescape(tree->scanner, raw, decoded);
+    if (length == SIZE_MAX)
+        return pl_tree_malformed(error, "a wrong escape in a key", node->key_at);
+    edit->key = (pl_str){decoded, length};
+    node->key_len = (uint32_t)length;
+    return PL_OK;
+}
+
+/* Notes the members of the container that begins at structural number `at` of its source, up to its end. */
+static pl_status note_members(pl_tree *tree, uint32_t holder, bool object, uint32_t *count, pl_error *error)
+{
+    const pl_tree_node parent = tree->node[holder];
+    const pl_tree_source source = tree->source[parent.source];
+    const char end = object ? '}' : ']';
+    uint32_t at = parent.at + 1;
+    for (bool more = byte_at(&source, at) != end; more; at++, ++*count) {
+        pl_tree_node *node = push(tree);
+        if (!node)
+            return pl_tree_no_memory(error);
+        *node = (pl_tree_node){.parent = holder, .source = parent.source};
+        if (object && !pass_key(&source, at, node))
+            return pl_tree_malformed(error, "a key and a colon are expected", offset_at(&source, at));
+        at += object ? 2 : 0;
+        node->at = at;
+        node->raw_at = (uint32_t)offset_at(&source, at);
+        if (!pass_value(&source, at, &at, &node->raw_len))
+            return pl_tree_malformed(error, "a value is expected", offset_at(&source, node->at));
+        if (object && source.escapes && decode_key(tree, tree->nodes - 1, error) != PL_OK)
+            return PL_FAILED;
+        more = byte_at(&source, at) == ',';
+        if (!more) {
+            ++*count;
+            break;
+        }
+    }
+    if (byte_at(&source, at) != end)
+        return pl_tree_malformed(error, object ? "a comma or } is expected" : "a comma or ] is expected",
+                                 offset_at(&source, at));
+    if (source.index[at] + 1 != parent.raw_at + parent.raw_len)
+        return pl_tree_malformed(error, "something behind the end", offset_at(&source, at + 1));
+    return PL_OK;
+}
+
+pl_str pl_tree_key(const pl_tree *tree, uint32_t number)
+{
+    const pl_tree_node *node = &tree->node[number];
+    if (node->edit && tree->edit[node->edit - 1].key.ptr)
+        return tree->edit[node->edit - 1].key;
+    return (pl_str){tree->source[node->source].text.ptr + node->key_at, node->key_len};
+}
+
+pl_str pl_tree_raw(const pl_tree *tree, uint32_t number)
+{
+    const pl_tree_node *node = &tree->node[number];
+    return (pl_str){tree->source[node->source].text.ptr + node->raw_at, node->raw_len};
+}
+
+/* Enters a member into the key table, of which at least half is free; marks an earlier member of the same key. */
+static void enter(pl_tree *tree, pl_tree_box *box, uint32_t number)
+{
+    pl_str key = pl_tree_key(tree, number);
+    for (uint32_t i = (uint32_t)pl_str_hash(key) & box->mask;; i = (i + 1) & box->mask) {
+        uint32_t there = box->slots[i];
+        if (there && !pl_str_eq(pl_tree_key(tree, there - 1), key))
+            continue;
+        if (there && !(tree->node[there - 1].flags & PL_NODE_GONE)) {
+            tree->node[there - 1].flags |= PL_NODE_SHADOWED;
+            box->live--;
+        }
+        box->filled += !there;
+        box->slots[i] = number + 1;
+        return;
+    }
+}
+
+static bool make_table(pl_tree *tree, pl_tree_box *box, uint32_t members)
+{
+    uint32_t size = TABLE_ABOVE * 4;
+    while (size < members * 3)
+        size *= 2;
+    uint32_t *slots = pl_arena_alloc(tree->scratch, size * sizeof *slots);
+    if (!slots)
+        return false;
+    memset(slots, 0, size * sizeof *slots);
+    box->slots = slots;
+    box->mask = size - 1;
+    box->filled = 0;
+    for (uint32_t i = 0; i < box->count; i++)
+        if (!(tree->node[box->first + i].flags & (PL_NODE_GONE | PL_NODE_SHADOWED)))
+            enter(tree, box, box->first + i);
+    for (uint32_t i = box->added; i; i = tree->edit[tree->node[i - 1].edit - 1].next)
+        if (!(tree->node[i - 1].flags & PL_NODE_GONE))
+            enter(tree, box, i - 1);
+    box->sifted = true;
+    return true;
+}
+
+static pl_status open_box(pl_tree *tree, uint32_t holder, bool object, pl_error *error)
+{
+    if (tree->boxes == tree->box_room) {
+        pl_tree_box *more = pl_realloc(tree->box, tree->box_room * 2u + 8, sizeof *more);
+        if (!more)
+            return pl_tree_no_memory(error);
+        tree->box = more;
+        tree->box_room = tree->box_room * 2 + 8;
+    }
+    pl_tree_box box = {.first = tree->nodes, .object = object};
+    pl_status status = note_members(tree, holder, object, &box.count, error);
+    box.live = box.count;
+    if (status == PL_OK && object && box.count > TABLE_ABOVE && !make_table(tree, &box, box.count))
+        status = pl_tree_no_memory(error);
+    if (status != PL_OK) {
+        tree->nodes = box.first;
+        return status;
+    }
+    tree->box[tree->boxes++] = box;
+    tree->node[holder].box = tree->boxes;
+    return PL_OK;
+}
+
+pl_status pl_tree_open(pl_tree *tree, uint32_t number, uint32_t *holder, pl_tree_box **box, pl_error *error)
+{
+    const pl_tree_node *node = &tree->node[number];
+    if (node->flags & PL_NODE_REPLACED) {
+        const pl_tree_edit *edit = &tree->edit[node->edit - 1];
+        if (edit->value.type != PL_JSON)
+            return PL_END;
+        uint32_t body = edit->body;
+        if (!body) {
+            pl_status status = pl_tree_adopt(tree, edit->value.as.s, number, &body, error);
+            if (status != PL_OK)
+                return status;
+            tree->edit[tree->node[number].edit - 1].body = ++body;
+        }
+        number = body - 1;
+        node = &tree->node[number];
+    }
+    char first = tree->source[node->source].text.ptr[node->raw_at];
+    if (first != '{' && first != '[')
+        return PL_END;
+    if (!node->box) {
+        pl_status status = open_box(tree, number, first == '{', error);
+        if (status != PL_OK)
+            return status;
+    }
+    *holder = number;
+    *box = &tree->box[tree->node[number].box - 1];
+    return PL_OK;
+}
+
+static bool is_member(const pl_tree *tree, uint32_t number, pl_str key)
+{
+    const pl_tree_node *node = &tree->node[number];
+    return node->key_len == key.len && !(node->flags & (PL_NODE_GONE | PL_NODE_SHADOWED)) &&
+           pl_str_eq(pl_tree_key(tree, number), key);
+}
+
+pl_status pl_tree_member(const pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node)
+{
+    if (!box->object)
+        return PL_END;
+    if (box->mask) {
+        for (uint32_t i = (uint32_t)pl_str_hash(key) & box->mask; box->slots[i]; i = (i + 1) & box->mask) {
+            uint32_t there = box->slots[i] - 1;
+            if (!pl_str_eq(pl_tree_key(tree, there), key))
+                continue;
+            *node = there;
+            return tree->node[there].flags & PL_NODE_GONE ? PL_END : PL_OK;
+        }
+        return PL_END;
+    }
+    for (uint32_t i = box->count; i-- > 0;) { /* from the end: the last of equal keys wins */
+        if (is_member(tree, box->first + i, key)) {
+            *node = box->first + i;
+            return PL_OK;
+        }
+    }
+    for (uint32_t i = box->added; i; i = tree->edit[tree->node[i - 1].edit - 1].next) {
+        if (is_member(tree, i - 1, key)) {
+            *node = i - 1;
+            return PL_OK;
+        }
+    }
+    return PL_END;
+}
+
+pl_status pl_tree_element(const pl_tree *tree, const pl_tree_box *box, uint32_t index, uint32_t *node)
+{
+    if (box->object || index >= box->live)
+        return PL_END;
+    if (!box->holes && index < box->count) {
+        *node = box->first + index;
+        return PL_OK;
+    }
+    uint32_t left = index;
+    for (uint32_t i = 0; i < box->count; i++) {
+        if (tree->node[box->first + i].flags & PL_NODE_GONE)
+            continue;
+        if (left-- == 0) {
+            *node = box->first + i;
+            return PL_OK;
+        }
+    }
+    for (uint32_t i = box->added; i; i = tree->edit[tree->node[i - 1].edit - 1].next) {
+        if (tree->node[i - 1].flags & PL_NODE_GONE)
+            continue;
+        if (left-- == 0) {
+            *node = i - 1;
+            return PL_OK;
+        }
+    }
+    return PL_END;
+}
+
+void pl_tree_sift(pl_tree *tree, pl_tree_box *box)
+{
+    if (box->sifted)
+        return;
+    box->sifted = true;
+    for (uint32_t i = 1; box->object && i < box->count; i++) {
+        pl_str key = pl_tree_key(tree, box->first + i);
+        for (uint32_t j = 0; j < i; j++) {
+            pl_tree_node *earlier = &tree->node[box->first + j];
+            if (earlier->flags & PL_NODE_SHADOWED || !is_member(tree, box->first + j, key))
+                continue;
+            earlier->flags |= PL_NODE_SHADOWED;
+            box->live--;
+        }
+    }
+}
+
+pl_status pl_tree_add(pl_tree *tree, uint32_t holder, pl_str key, uint32_t *node, pl_error *error)
+{
+    pl_tree_box *box = &tree->box[tree->node[holder].box - 1];
+    pl_str copy = pl_arena_str(tree->scratch, key);
+    pl_tree_node *made = push(tree);
+    if (!made || (!copy.ptr && copy.len))
+        goto no_memory;
+    uint32_t number = tree->nodes - 1;
+    *made = (pl_tree_node){.key_len = (uint32_t)key.len,
+                           .parent = holder,
+                           .source = tree->node[holder].source,
+                           .flags = PL_NODE_ADDED | PL_NODE_REPLACED};
+    pl_tree_edit *edit = pl_tree_edit_of(tree, number);
+    if (!edit)
+        goto no_memory;
+    edit->key = copy;
+    if (box->object && (box->mask ? box->filled * 2 > box->mask : box->live >= TABLE_ABOVE) &&
+        !make_table(tree, box, box->live * 2))
+        goto no_memory;
+    if (box->last)
+        tree->edit[tree->node[box->last - 1].edit - 1].next = number + 1;
+    else
+        box->added = number + 1;
+    box->last = number + 1;
+    box->live++;
+    if (box->mask)
+        enter(tree, box, number);
+    *node = number;
+    return PL_OK;
+no_memory:
+    if (made)
+        tree->nodes--;
+    return pl_tree_no_memory(error);
+}
+
+pl_status pl_tree_next(pl_tree *tree, uint32_t holder, uint32_t *cursor, uint32_t *node)
+{
+    const uint16_t passed = PL_NODE_GONE | PL_NODE_SHADOWED;
+    pl_tree_box *box = &tree->box[tree->node[holder].box - 1];
+    pl_tree_sift(tree, box);
+    while (*cursor < box->count) {
+        *node = box->first + (*cursor)++;
+        if (!(tree->node[*node].flags & passed))
+            return PL_OK;
+    }
+    /* behind the source's members the cursor holds count + 1 + the number of the added node given last */
+    uint32_t next = *cursor == box->count ? box->added : tree->edit[tree->node[*cursor - box->count - 1].edit - 1].next;
+    while (next && tree->node[next - 1].flags & PL_NODE_GONE)
+        next = tree->edit[tree->node[next - 1].edit - 1].next;
+    if (!next)
+        return PL_END;
+    *node = next - 1;
+    *cursor = box->count + next;
+    return PL_OK;
+}
+
+bool pl_tree_alive(const pl_tree *tree, uint32_t number, uint32_t *depth)
+{
+    for (*depth = 0;;) {
+        const pl_tree_node *node = &tree->node[number];
+        if (node->flags & (PL_NODE_GONE | PL_NODE_SHADOWED))
+            return false;
+        if (number == node->parent)
+            return true;
+        const pl_tree_node *parent = &tree->node[node->parent];
+        if (node->flags & PL_NODE_BODY) {
+            if (!(parent->flags & PL_NODE_REPLACED) || tree->edit[parent->edit - 1].body != number + 1)
+                return false;
+        } else {
+            if (parent->flags & PL_NODE_REPLACED)
+                return false;
+            ++*depth;
+        }
+        number = node->parent;
+    }
+}
+
+static pl_status string_value(pl_tree *tree, const pl_tree_node *node, pl_value *value, pl_error *error)
+{
+    const pl_tree_source *source = &tree->source[node->source];
+    const char *raw = source->text.ptr + node->raw_at;
+    if (node->raw_len < 2 || raw[node->raw_len - 1] != '"')
+        return pl_tree_malformed(error, "a string is not followed by a comma or an end", node->raw_at);
+    *value = (pl_value){.type = PL_STR, .as.s = {raw + 1, node->raw_len - 2}};
+    if (!source->escapes || !memchr(raw, '\\', node->raw_len))
+        return PL_OK;
+    char *decoded = pl_arena_alloc(tree->scratch, node->raw_len + PL_ARENA_PADDING);
+    if (!decoded)
+        return pl_tree_no_memory(error);
+    value->as.s = (pl_str){decoded, pl_scan_unescape(tree->scanner, raw + 1, decoded)};
+    return value->as.s.len == SIZE_MAX ? pl_tree_malformed(error, "a wrong escape in a string", node->raw_at) : PL_OK;
+}
+
+static pl_status number_value(pl_str raw, size_t at, pl_value *value, pl_error *error)
+{
+    pl_lexeme lexeme;
+    if (!pl_lexeme_split(raw, &lexeme))
+        return pl_tree_malformed(error, "a value is expected", at);
+    if (pl_lexeme_int(&lexeme, &value->as.i)) {
+        value->type = PL_INT;
+    } else {
+        value->type = PL_DECIMAL;
+        value->as.s = raw;
+    }
+    return PL_OK;
+}
+
+pl_status pl_tree_value(pl_tree *tree, uint32_t number, pl_value *value, pl_error *error)
+{
+    const pl_tree_node *node = &tree->node[number];
+    pl_str raw = pl_tree_raw(tree, number);
+    switch (raw.len > 0 ? *raw.ptr : '\0') {
+    case '"':
+        return string_value(tree, node, value, error);
+    case '{':
+    case '[':
+        *value = (pl_value){.type = PL_JSON, .as.s = raw};
+        return PL_OK;
+    case 't':
+    case 'f':
+        *value = (pl_value){.type = PL_BOOL, .as.b = *raw.ptr == 't'};
+        if (!pl_str_is(raw, *raw.ptr == 't' ? "true" : "false"))
+            return pl_tree_malformed(error, "true or false is expected", node->raw_at);
+        return PL_OK;
+    case 'n':
+        *value = (pl_value){.type = PL_NIL};
+        return pl_str_is(raw, "null") ? PL_OK : pl_tree_malformed(error, "null is expected", node->raw_at);
+    default:
+        return number_value(raw, node->raw_at, value, error);
+    }
+}

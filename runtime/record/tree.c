@@ -1,0 +1,260 @@
+/* Loading, checking and the memory of a tree. */
+#include <base/mem.h>
+#include <record/lexeme.h>
+#include <record/tree.h>
+
+enum { SCRATCH_CHUNK = 4096, SCRATCH_SLACK = 1024 };
+
+pl_status pl_tree_no_memory(pl_error *error)
+{
+    return error ? pl_fail(error, PL_RETRY, "no memory left for a JSON document") : PL_FAILED;
+}
+
+pl_status pl_tree_malformed(pl_error *error, const char *what, size_t at)
+{
+    return error ? pl_fail(error, PL_REJECT, "not JSON: %s at byte %zu", what, at) : PL_FAILED;
+}
+
+bool pl_tree_init(pl_tree *tree)
+{
+    *tree = (pl_tree){.scratch_chunk = SCRATCH_CHUNK};
+    tree->scanner = pl_scanner_new();
+    tree->scratch = pl_arena_new(tree->scratch_chunk);
+    if (tree->scanner && tree->scratch)
+        return true;
+    pl_tree_release(tree);
+    return false;
+}
+
+static void free_lists(pl_tree *tree)
+{
+    pl_free(tree->node);
+    pl_free(tree->box);
+    pl_free(tree->edit);
+    pl_free(tree->source);
+    tree->node = NULL;
+    tree->box = NULL;
+    tree->edit = NULL;
+    tree->source = NULL;
+    tree->node_room = tree->box_room = tree->edit_room = tree->source_room = 0;
+}
+
+void pl_tree_release(pl_tree *tree)
+{
+    free_lists(tree);
+    pl_scanner_free(&tree->scanner);
+    pl_scanner_free(&tree->side);
+    pl_arena_free(&tree->scratch);
+}
+
+size_t pl_tree_bytes(const pl_tree *tree)
+{
+    return pl_scanner_bytes(tree->scanner) + (tree->side ? pl_scanner_bytes(tree->side) : 0) +
+           pl_arena_bytes(tree->scratch) + tree->node_room * sizeof *tree->node + tree->box_room * sizeof *tree->box +
+           tree->edit_room * sizeof *tree->edit + tree->source_room * sizeof *tree->source;
+}
+
+/* A scratch that overflowed its first chunk gets a larger one, so that records alike need no further memory. */
+static void reset_scratch(pl_tree *tree)
+{
+    size_t held = pl_arena_bytes(tree->scratch);
+    if (held > tree->scratch_chunk + SCRATCH_SLACK) {
+        pl_arena *larger = pl_arena_new(held);
+        if (larger) {
+            pl_arena_free(&tree->scratch);
+            tree->scratch = larger;
+            tree->scratch_chunk = held;
+            return;
+        }
+    }
+    pl_arena_reset(tree->scratch);
+}
+
+static void shrink(pl_tree *tree)
+{
+    free_lists(tree);
+    pl_scanner_free(&tree->side);
+    pl_scanner_shrink(tree->scanner, 0);
+    pl_arena *smaller = pl_arena_new(SCRATCH_CHUNK);
+    if (!smaller)
+        return;
+    pl_arena_free(&tree->scratch);
+    tree->scratch = smaller;
+    tree->scratch_chunk = SCRATCH_CHUNK;
+}
+
+void pl_tree_clear(pl_tree *tree, size_t keep_bytes)
+{
+    tree->nodes = tree->boxes = tree->edits = tree->sources = 0;
+    if (pl_tree_bytes(tree) > keep_bytes)
+        shrink(tree);
+    else
+        reset_scratch(tree);
+}
+
+static pl_status scan_failed(pl_scan_status status, pl_str text, pl_error *error)
+{
+    static const char *const words[] = {
+        [PL_SCAN_EMPTY] = "an empty text",
+        [PL_SCAN_UNCLOSED] = "the last string does not end",
+        [PL_SCAN_CONTROL] = "an unescaped control character in a string",
+        [PL_SCAN_DEPTH] = "objects and arrays nested more than 64 deep",
+        [PL_SCAN_SYNTAX] = "wrong syntax",
+    };
+    if (status == PL_SCAN_MEMORY)
+        return text.len > PL_JSON_BYTES_MAX && error ? pl_fail(error, PL_REJECT, "a JSON text of more than 1 GiB")
+                                                     : pl_tree_no_memory(error);
+    if (!error)
+        return PL_FAILED;
+    if (status == PL_SCAN_UTF8)
+        return pl_fail(error, PL_REJECT, "not JSON: not UTF-8");
+    return pl_fail(error, PL_REJECT, "not JSON: %s", words[status]);
+}
+
+/* Notes the text's structure and its root; the text's own mistakes are found when it is opened. */
+static pl_status add_source(pl_tree *tree, const pl_tree_source *source, uint32_t parent, uint32_t *root,
+                            pl_error *error)
+{
+    if (tree->sources == tree->source_room) {
+        pl_tree_source *more = pl_realloc(tree->source, tree->source_room * 2u + 4, sizeof *more);
+        if (!more)
+            return pl_tree_no_memory(error);
+        tree->source = more;
+        tree->source_room = tree->source_room * 2 + 4;
+    }
+    if (tree->sources > UINT16_MAX)
+        return error ? pl_fail(error, PL_REJECT, "more than 65536 edited texts in one record") : PL_FAILED;
+    if (tree->nodes == tree->node_room) {
+        pl_tree_node *more = pl_realloc(tree->node, tree->node_room * 2u + 32, sizeof *more);
+        if (!more)
+            return pl_tree_no_memory(error);
+        tree->node = more;
+        tree->node_room = tree->node_room * 2 + 32;
+    }
+    uint32_t last = source->index[source->count - 1];
+    char first_byte = source->text.ptr[source->index[0]], last_byte = source->text.ptr[last];
+    size_t end = source->text.len;
+    if (first_byte == '{' || first_byte == '[') {
+        if (last_byte != (first_byte == '{' ? '}' : ']'))
+            return pl_tree_malformed(error, "an object or array without its end", end);
+        end = last + 1;
+    } else if (source->count > 1) {
+        return pl_tree_malformed(error, "something behind the end", source->index[1]);
+    }
+    while (end > 1 && strchr(" \t\r\n", source->text.ptr[end - 1]))
+        end--;
+    *root = tree->nodes++;
+    tree->node[*root] = (pl_tree_node){.raw_at = source->index[0],
+                                       .raw_len = (uint32_t)(end - source->index[0]),
+                                       .parent = parent,
+                                       .source = (uint16_t)tree->sources,
+                                       .flags = PL_NODE_BODY};
+    tree->source[tree->sources++] = *source;
+    return PL_OK;
+}
+
+pl_status pl_tree_load(pl_tree *tree, pl_str padded, pl_json_check check, pl_error *error)
+{
+    pl_tree_source source = {.text = padded};
+    pl_scan_status scanned = pl_scan(tree->scanner, padded, &source.index, &source.count);
+    if (scanned != PL_SCAN_OK)
+        return scan_failed(scanned, padded, error);
+    source.escapes = memchr(padded.ptr, '\\', padded.len) != NULL;
+    uint32_t root = 0;
+    pl_status status = add_source(tree, &source, 0, &root, error);
+    if (status == PL_OK && check == PL_JSON_FULL)
+        status = pl_tree_check(tree, error);
+    if (status != PL_OK)
+        tree->nodes = tree->boxes = tree->edits = tree->sources = 0;
+    return status;
+}
+
+static bool too_deep(const pl_tree_source *source)
+{
+    int depth = 0;
+    for (uint32_t i = 0; i < source->count; i++) {
+        char byte = source->text.ptr[source->index[i]];
+        depth += (byte == '{' || byte == '[') - (byte == '}' || byte == ']');
+        if (depth > PL_JSON_DEPTH_MAX)
+            return true;
+    }
+    return false;
+}
+
+/* A number that is neither finite nor read by simdjson's parser, or any other scalar. */
+static pl_status check_scalar(pl_tree *tree, uint32_t node, bool *big, pl_error *error)
+{
+    pl_value value;
+    pl_status status = pl_tree_value(tree, node, &value, error);
+    if (status != PL_OK || value.type != PL_DECIMAL)
+        return status;
+    pl_lexeme lexeme;
+    if (!pl_lexeme_split(value.as.s, &lexeme) || !pl_lexeme_finite(value.as.s, &lexeme))
+        return pl_tree_malformed(error, "a number beyond the range of a double", tree->node[node].raw_at);
+    *big = *big || lexeme.integer;
+    return PL_OK;
+}
+
+/* Visits everything: to say where simdjson's parser, which tells no place, found a mistake; and to let pass what it
+ * can't read but JSON allows, integers beyond 64 bits. */
+static pl_status visit_all(pl_tree *tree, pl_error *error)
+{
+    if (too_deep(&tree->source[0]))
+        return scan_failed(PL_SCAN_DEPTH, tree->source[0].text, error);
+    bool big = false;
+    for (uint32_t i = 0; i < tree->nodes; i++) {
+        uint32_t holder;
+        pl_tree_box *box;
+        pl_status status = pl_tree_open(tree, i, &holder, &box, error);
+        if (status == PL_END)
+            status = check_scalar(tree, i, &big, error);
+        if (status != PL_OK)
+            return status;
+    }
+    return big ? PL_OK : scan_failed(PL_SCAN_SYNTAX, tree->source[0].text, error);
+}
+
+pl_status pl_tree_check(pl_tree *tree, pl_error *error)
+{
+    pl_scan_status checked = pl_scan_check(tree->scanner);
+    if (checked == PL_SCAN_OK)
+        return PL_OK;
+    return checked == PL_SCAN_SYNTAX ? visit_all(tree, error) : scan_failed(checked, tree->source[0].text, error);
+}
+
+pl_status pl_tree_adopt(pl_tree *tree, pl_str padded, uint32_t parent, uint32_t *root, pl_error *error)
+{
+    if (!tree->side)
+        tree->side = pl_scanner_new();
+    if (!tree->side)
+        return pl_tree_no_memory(error);
+    pl_tree_source source = {.text = padded};
+    const uint32_t *index;
+    pl_scan_status scanned = pl_scan(tree->side, padded, &index, &source.count);
+    if (scanned != PL_SCAN_OK)
+        return scan_failed(scanned, padded, error);
+    uint32_t *kept =
+        pl_arena_alloc(tree->scratch, source.count * sizeof *kept); /* the scanner's own is soon overwritten */
+    if (!kept)
+        return pl_tree_no_memory(error);
+    memcpy(kept, index, source.count * sizeof *kept);
+    source.index = kept;
+    source.escapes = memchr(padded.ptr, '\\', padded.len) != NULL;
+    return add_source(tree, &source, parent, root, error);
+}
+
+pl_tree_edit *pl_tree_edit_of(pl_tree *tree, uint32_t node)
+{
+    if (tree->node[node].edit)
+        return &tree->edit[tree->node[node].edit - 1];
+    if (tree->edits == tree->edit_room) {
+        pl_tree_edit *more = pl_realloc(tree->edit, tree->edit_room * 2u + 16, sizeof *more);
+        if (!more)
+            return NULL;
+        tree->edit = more;
+        tree->edit_room = tree->edit_room * 2 + 16;
+    }
+    tree->edit[tree->edits] = (pl_tree_edit){.key = {NULL, 0}};
+    tree->node[node].edit = ++tree->edits;
+    return &tree->edit[tree->edits - 1];
+}

@@ -1,0 +1,108 @@
+/* What is known so far about one JSON document, and what was changed in it: the common body of the reader (json.h) and
+ * the document (document.h). Private to record/. One thread at a time.
+ *
+ * Nodes are numbered in the order they are found; a container's members lie side by side, noted when one of them is
+ * first asked for ("opened"). An edit never touches a node's place in its source text: it hangs beside the node, so
+ * that the text around can be copied on the way out. */
+#ifndef PL_RECORD_TREE_H
+#define PL_RECORD_TREE_H
+#include <base/arena.h>
+#include <record/json.h>
+#include <record/scan.h>
+
+enum {
+    PL_NODE_GONE = 1u << 0,     /* removed */
+    PL_NODE_REPLACED = 1u << 1, /* its value is edit->value */
+    PL_NODE_ADDED = 1u << 2,    /* its key is edit->key; it has no place in the source of its parent */
+    PL_NODE_DIRTY = 1u << 3,    /* something below it changed */
+    PL_NODE_SHADOWED = 1u << 4, /* a later member has the same key; known once the box was sifted */
+    PL_NODE_BODY = 1u << 5      /* the root of the text that replaced its parent's value */
+};
+
+typedef struct pl_tree_node {
+    uint32_t key_at, key_len; /* key in the source, without quotes; when edit->key is set, key_len is that one's */
+    uint32_t raw_at, raw_len; /* the value in the source, without space around */
+    uint32_t at;              /* its number among the source's structural offsets */
+    uint32_t parent;          /* of the root: itself */
+    uint32_t box;             /* 1 + number of its box, 0: not opened */
+    uint32_t edit;            /* 1 + number of its edit, 0: none */
+    uint16_t source, flags;   /* PL_NODE_* */
+} pl_tree_node;
+
+typedef struct pl_tree_box { /* an opened object or array */
+    uint32_t first, count;   /* members in the source */
+    uint32_t added, last;    /* 1 + first and last node of the members added by edits; 0: none */
+    uint32_t live;           /* members that are neither gone nor shadowed; shadowed ones only once sifted */
+    uint32_t filled;         /* slots in use, those of members now gone among them */
+    uint32_t mask;           /* slots - 1 of the key table; 0: no table */
+    uint32_t *slots;         /* 1 + node number, 0: free; in the scratch arena */
+    bool object, sifted;     /* sifted: PL_NODE_SHADOWED is set where it belongs */
+    bool holes;              /* an element of an array is gone: positions have to be counted */
+} pl_tree_box;
+
+typedef struct pl_tree_edit {
+    pl_str key;     /* decoded key of an added member or of one with escapes; else null */
+    pl_value value; /* texts in the scratch arena */
+    uint32_t next;  /* 1 + the next added node of the same box, 0: none */
+    uint32_t body;  /* 1 + node of the value's own text, once somebody looked into it; 0: none */
+} pl_tree_edit;
+
+typedef struct pl_tree_source { /* a text and its structure */
+    pl_str text;
+    const uint32_t *index;
+    uint32_t count;
+    bool escapes; /* there is a backslash somewhere */
+} pl_tree_source;
+
+typedef struct pl_tree {
+    pl_scanner *scanner;  /* of source 0 */
+    pl_scanner *side;     /* of the texts that edits bring in; made when first needed */
+    pl_arena *scratch;    /* decoded strings, values of edits, key tables; reset at every load */
+    size_t scratch_chunk; /* size of its first chunk */
+    pl_tree_node *node;   /* [0] is the root */
+    pl_tree_box *box;
+    pl_tree_edit *edit;
+    pl_tree_source *source;
+    uint32_t nodes, boxes, edits, sources;
+    uint32_t node_room, box_room, edit_room, source_room;
+} pl_tree;
+
+bool pl_tree_init(pl_tree *tree); /* false: no memory, nothing held */
+void pl_tree_release(pl_tree *tree);
+size_t pl_tree_bytes(const pl_tree *tree);
+/* Forgets the text; keeps the memory up to keep_bytes. */
+void pl_tree_clear(pl_tree *tree, size_t keep_bytes);
+
+/* Scans a padded text and notes its root. */
+pl_status pl_tree_load(pl_tree *tree, pl_str padded, pl_json_check check, pl_error *error);
+/* The check that PL_JSON_FULL makes, of what is loaded. */
+pl_status pl_tree_check(pl_tree *tree, pl_error *error);
+/* A further text (padded): the number of its root node, flagged PL_NODE_BODY, child of parent. */
+pl_status pl_tree_adopt(pl_tree *tree, pl_str padded, uint32_t parent, uint32_t *root, pl_error *error);
+
+/* The node that holds the members of `node`'s value: itself, or the body of what replaced it. PL_END: the value is no
+ * container. *box is opened. Boxes move when others are opened: use the pointer at once. */
+pl_status pl_tree_open(pl_tree *tree, uint32_t node, uint32_t *holder, pl_tree_box **box, pl_error *error);
+/* The member of an opened object, or PL_END. */
+pl_status pl_tree_member(const pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node);
+/* The element of an opened array, gone ones not counted, or PL_END. */
+pl_status pl_tree_element(const pl_tree *tree, const pl_tree_box *box, uint32_t index, uint32_t *node);
+/* Sets PL_NODE_SHADOWED on all but the last of equal keys. */
+void pl_tree_sift(pl_tree *tree, pl_tree_box *box);
+/* Notes a new member or element at the end of holder's box. key null: an element. The value is nil, to be set. */
+pl_status pl_tree_add(pl_tree *tree, uint32_t holder, pl_str key, uint32_t *node, pl_error *error);
+/* One step of a walk over the live members; *cursor begins as 0. PL_END: no more. */
+pl_status pl_tree_next(pl_tree *tree, uint32_t holder, uint32_t *cursor, uint32_t *node);
+/* Whether a walk up from node meets no removed or replaced value. *depth: containers above it. */
+bool pl_tree_alive(const pl_tree *tree, uint32_t node, uint32_t *depth);
+
+pl_str pl_tree_key(const pl_tree *tree, uint32_t node);
+pl_str pl_tree_raw(const pl_tree *tree, uint32_t node);
+/* The value as it stands in the source (edits do not show). */
+pl_status pl_tree_value(pl_tree *tree, uint32_t node, pl_value *value, pl_error *error);
+/* The edit beside a node, made when there is none; NULL: no memory. Edits move when others are made. */
+pl_tree_edit *pl_tree_edit_of(pl_tree *tree, uint32_t node);
+pl_status pl_tree_no_memory(pl_error *error);
+/* PL_FAILED, PL_REJECT: "not JSON: WHAT at byte N". error may be NULL. */
+pl_status pl_tree_malformed(pl_error *error, const char *what, size_t at);
+#endif
