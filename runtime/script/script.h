@@ -5,6 +5,7 @@
 #include <base/arena.h>
 #include <base/buf.h>
 #include <base/clock.h>
+#include <base/codec.h>
 #include <config/node.h>
 #include <record/record.h>
 
@@ -24,19 +25,21 @@ typedef struct pl_script_host {
 } pl_script_host;
 
 typedef struct pl_script_setup {
-    const char *component;  /* for log lines */
-    const char *path;       /* the file, as named in messages: scripts/accuracy.lua */
-    const char *text;       /* inline `lua:` source, or NULL: read path */
-    int first_line;         /* inline: line in the pipeline file where the text begins, so that path:line is right; else 1 */
-    const char *library;    /* folder that `require` may load from (scripts/lib), or NULL */
-    const pl_node *with;    /* the transform's options, or NULL: defaults */
-    pl_diags *diags;        /* where wrong options are reported (file:line:column) */
-    pl_str state;           /* what pl_script_save gave, or null: a fresh `state` */
+    const char *component; /* for log lines */
+    const char *path;      /* the file, as named in messages: scripts/accuracy.lua */
+    const char *text;      /* inline `lua:` source, or NULL: read path */
+    int first_line; /* inline: line in the pipeline file where the text begins, so that path:line is right; else 1 */
+    const char *library; /* folder that `require` may load from (scripts/lib), or NULL */
+    const pl_node *with; /* the transform's options, or NULL: defaults */
+    const pl_node *at;   /* where to point when a required option is missing; NULL: at `with` */
+    pl_codec codec;      /* how the records' payloads are read */
+    pl_diags *diags;     /* where wrong options are reported (file:line:column) */
+    pl_str state;        /* what pl_script_save gave, or null: a fresh `state` */
     const pl_clock *clock;
     const pl_script_host *host; /* lives as long as the script; NULL: for checking only, emits go nowhere */
-    uint64_t seed;          /* of math.random */
-    size_t memory_bytes;    /* cap of the Lua heap; 0: 256 MiB */
-    int64_t time_limit_ns;  /* for one call; 0: 1 s. Measured on `clock` never: on the CPU's own monotonic clock */
+    uint64_t seed;              /* of math.random */
+    size_t memory_bytes;        /* cap of the Lua heap; 0: 256 MiB */
+    int64_t time_limit_ns;      /* for one call; 0: 1 s. Measured on `clock` never: on the CPU's own monotonic clock */
 } pl_script_setup;
 
 /* Loads and runs the main chunk. NULL: error has the message (script:line: ...), class PL_BAD_CONFIG; option errors are
@@ -46,15 +49,16 @@ void pl_script_free(pl_script **script); /* nulls; NULL allowed */
 
 /* What the script declared: true when it has on_record. */
 bool pl_script_has_on_record(const pl_script *script);
-/* Names of outputs other than the main one are not declared; any name may be emitted to. emits {...}: NULL-ended or NULL. */
+/* Names of outputs other than the main one are not declared; any name may be emitted to. emits {...}: NULL-ended or
+ * NULL. */
 const char *const *pl_script_emits(const pl_script *script);
 /* Timers asked for by every(): how many, and each one's period in ns (above 0). */
 size_t pl_script_timer_count(const pl_script *script);
 int64_t pl_script_timer_period(const pl_script *script, size_t index);
 
 /* Each of these three runs user code. New payloads are written into `arena` (padded). PL_OK: done, everything given out
- * went through host->emit. PL_FAILED, PL_REJECT: a script error or reject(); what was already emitted for this call must be
- * dropped by the caller; pl_script_reasons has the whole story. State that the call changed stays changed. */
+ * went through host->emit. PL_FAILED, PL_REJECT: a script error or reject(); what was already emitted for this call
+ * must be dropped by the caller; pl_script_reasons has the whole story. State that the call changed stays changed. */
 pl_status pl_script_record(pl_script *script, const pl_record *record, pl_arena *arena, pl_error *error);
 /* Runs and releases a deferred function. `envelope`: what built records inherit (time, key, stream, headers). */
 pl_status pl_script_deferred(pl_script *script, int ref, const pl_record *envelope, pl_arena *arena, pl_error *error);
@@ -62,12 +66,12 @@ pl_status pl_script_timer(pl_script *script, size_t index, pl_arena *arena, pl_e
 /* Releases a deferred function without running it. */
 void pl_script_forget(pl_script *script, int ref);
 
-/* After PL_FAILED: full text, valid until the next call. For an error: `scripts/x.lua:12: message` and, on further lines,
- * the traceback; for reject(): the reasons joined by "; ". */
+/* After PL_FAILED: full text, valid until the next call. For an error: `scripts/x.lua:12: message` and, on further
+ * lines, the traceback; for reject(): the reasons joined by "; ". */
 pl_str pl_script_reasons(const pl_script *script);
 
-/* Appends the `state` table in a stable binary form (own version byte; keys sorted): plain data only - nil, boolean, integer,
- * float, string, decimal, nested tables. PL_FAILED (PL_HALT) names the path of a value that can't be kept. */
+/* Appends the `state` table in a stable binary form (own version byte; keys sorted): plain data only - nil, boolean,
+ * integer, float, string, decimal, nested tables. PL_FAILED (PL_HALT) names the path of a value that can't be kept. */
 pl_status pl_script_save(pl_script *script, pl_buf *out, pl_error *error);
 /* Bytes of the Lua heap now. */
 size_t pl_script_heap_bytes(const pl_script *script);
