@@ -61,6 +61,7 @@ static pl_status request(const pl_host *host, pl_str method, pl_str url, const p
         *answer = PL_S(reply->body);
         return PL_OK;
     }
+    error->code = reply->error.code;
     return pl_fail(error, reply->error.error_class, "%s", reply->error.message);
 }
 

@@ -1,0 +1,54 @@
+/* One price feed: what the pipeline file says about it, what its contract must say of itself, one round decoded and
+ * checked, and the contract_price record. One thread at a time. */
+#ifndef CHAINLINK_FEED_H
+#define CHAINLINK_FEED_H
+#include "abi.h"
+#include "rpc.h"
+
+enum {
+    FEED_PAIR_MAX = 40,
+    FEED_DESCRIPTION_MAX = 64,
+    FEED_ROUND_BYTES = 5 * ABI_WORD, /* roundId, answer, startedAt, updatedAt, answeredInRound */
+    FEED_FUTURE_S = 60               /* how far updatedAt may lie after its block */
+};
+
+typedef struct feed_config { /* element of the option `feeds` */
+    const char *pair, *proxy, *description, *deviation;
+    int64_t heartbeat, decimals;
+} feed_config;
+
+typedef struct feed {
+    const feed_config *config;
+    char description[FEED_DESCRIPTION_MAX]; /* "ETH / USD" */
+    bool seen;                              /* the two below hold the newest round emitted */
+    uint64_t phase, round;
+} feed;
+
+typedef struct feed_block { /* as of which all feeds are read */
+    uint64_t number;
+    char hash[2 + 64 + 1];
+    int64_t time_s;
+} feed_block;
+
+typedef struct feed_round {
+    uint64_t phase, round;
+    char answer[ABI_INTEGER_TEXT];
+    uint64_t started_s, updated_s; /* started 0: the aggregator does not say */
+} feed_round;
+
+/* PL_BAD_CONFIG with error->option set relative to the feed ("pair", "proxy", ...). */
+pl_status feed_check(const feed_config *config, pl_error *error);
+void feed_init(feed *self, const feed_config *config);
+
+/* Replies to description() and decimals() against what is expected: PL_HALT with what was found when they differ;
+ * PL_RETRY for trouble of the node. */
+pl_status feed_verify(const feed *self, const rpc_reply *description, const rpc_reply *decimals, pl_error *error);
+
+/* Reply to latestRoundData(): PL_REJECT unless it is 160 bytes with a round, an answer above 0, and an updatedAt that
+ * is neither 0 nor after the block; PL_RETRY for trouble of the node. *round is untouched on failure. */
+pl_status feed_read(const feed *self, const rpc_reply *reply, const feed_block *block, feed_round *round,
+                    pl_error *error);
+
+/* Emits the record of one round as of a block. A round older than the one before is warned about, and emitted. */
+void feed_emit(feed *self, const pl_host *host, int64_t chain_id, const feed_block *block, const feed_round *round);
+#endif
