@@ -1,7 +1,6 @@
 #include <base/mem.h>
 #include <base/str.h>
 #include <flow/stage.h>
-#include <record/json.h>
 
 typedef struct pl_outbox {
     struct pl_outbox *next;
@@ -69,8 +68,8 @@ static uint32_t worker_of(pl_stage *stage, const pl_edge *edge, const pl_record 
     pl_error ignored = { .struct_size = sizeof ignored };
     if (!stage->reader)
         stage->reader = pl_json_reader_new();
-    if (!stage->reader || pl_json_load(stage->reader, record->payload, false, &ignored) != PL_OK ||
-        !pl_json_get(stage->reader, PL_S(edge->by), &value))
+    if (!stage->reader || pl_json_load(stage->reader, record->payload, PL_JSON_TOUCHED, &ignored) != PL_OK ||
+        pl_json_get(stage->reader, edge->by, &value, &ignored) != PL_OK)
         return 0;
     uint64_t hash = value.type == PL_INT    ? (uint64_t)value.as.i * 0x9E3779B97F4A7C15u
                     : value.type == PL_BOOL ? value.as.b
@@ -102,7 +101,7 @@ static bool scatter(pl_stage *stage, const pl_edge *edge, pl_flow_batch *batch)
 
 bool pl_stage_send(pl_stage *stage, pl_port *port, pl_flow_batch *batch)
 {
-    /* All that is written into the arena is written before the first packet leaves. */
+    /* Readers never look at what scatter adds to the arena for another edge, so the first packet may leave before. */
     bool ok = true;
     pl_packet whole = { batch, (const pl_record *const *)batch->records, batch->count };
     pl_flow_batch_seal(batch);
@@ -117,6 +116,16 @@ bool pl_stage_send(pl_stage *stage, pl_port *port, pl_flow_batch *batch)
     }
     pl_flow_batch_unref(batch);
     return ok;
+}
+
+bool pl_stage_post(pl_stage *stage, pl_queue *queue, pl_flow_batch *batch)
+{
+    pl_packet whole = { batch, (const pl_record *const *)batch->records, batch->count };
+    pl_flow_batch_seal(batch);
+    if (post(stage, queue, &whole))
+        return true;
+    pl_flow_batch_unref(batch);
+    return false;
 }
 
 void pl_stage_close(pl_stage *stage)
@@ -160,5 +169,6 @@ void pl_stage_release_base(pl_stage *stage)
     pl_packet left;
     while (stage->input_count && pl_stage_take(stage, &left))
         pl_flow_batch_unref(left.batch);
+    pl_flow_batch_unref(stage->dead_batch);
     pl_json_reader_free(&stage->reader);
 }

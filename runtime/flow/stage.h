@@ -5,6 +5,7 @@
 #include <base/random.h>
 #include <flow/flow.h>
 #include <flow/queue.h>
+#include <record/json.h>
 
 typedef enum {
     PL_STEP_AGAIN, /* step again at once */
@@ -33,7 +34,7 @@ static inline uint64_t pl_counted(const _Atomic uint64_t *counter)
 typedef struct pl_edge {
     pl_queue **queues; /* one a worker of the target */
     uint32_t queue_count;
-    const char *by; /* field that chooses the worker; NULL: the lane does */
+    const pl_path *by; /* field that chooses the worker; NULL: the lane does */
 } pl_edge;
 typedef struct pl_port {
     const char *name; /* NULL: the main output */
@@ -53,14 +54,17 @@ struct pl_stage {
     uint32_t input_count, next_input;
     pl_port *ports; /* ports[0] is the main one */
     uint32_t port_count;
-    pl_queue *dead_letters; /* NULL: this is the dead-letter sink */
+    pl_queue *dead_letters;    /* NULL: this is the dead-letter sink */
+    pl_flow_batch *dead_batch; /* dead letters of this step, see dead_letter.h */
     struct pl_outbox *outbox; /* packets that found their queue full, oldest first */
     struct pl_outbox *outbox_last;
-    struct pl_json_reader *reader; /* for scattering by a field; made when needed */
+    pl_json_reader *reader; /* for scattering by a field; made when needed */
     pl_random random;
     _Atomic bool noted;
     /* The driver's: wakes a sleeping thread. [any] NULL in the seeded scheduler. */
     void (*wake)(void *driver);
+    /* [the stage's thread] Sleeps until noted or until_ns; NULL in the seeded scheduler. */
+    void (*rest)(void *driver, int64_t until_ns);
     void *driver;
 };
 
@@ -94,6 +98,8 @@ static inline uint32_t pl_port_references(const pl_port *port)
 /* Seals the batch and sends it through all edges of the port, consuming the caller's reference. Each record's ack must
  * already hold one reference an edge. Packets that find a queue full wait in the outbox. false: no memory. */
 bool pl_stage_send(pl_stage *stage, pl_port *port, pl_flow_batch *batch);
+/* The same for one queue. */
+bool pl_stage_post(pl_stage *stage, pl_queue *queue, pl_flow_batch *batch);
 /* Tries again what waits; true when nothing waits any more. While something does, the stage takes nothing in. */
 bool pl_stage_drain(pl_stage *stage);
 /* Closes the queues of all ports and the one to the dead letters. The outbox must be empty. */

@@ -1,0 +1,240 @@
+#include <base/mem.h>
+#include <flow/merge.h>
+
+bool pl_merge_init(pl_merge *merge, const pl_merge_setup *setup, int64_t now_ns)
+{
+    *merge = (pl_merge){ .setup = *setup, .started_ns = now_ns };
+    merge->waiting = pl_calloc(setup->source_count + 1, sizeof *merge->waiting);
+    if (!merge->waiting)
+        return false;
+    if (setup->source_count)
+        memcpy(merge->waiting, setup->sources, setup->source_count * sizeof *merge->waiting);
+    merge->waiting_count = setup->source_count;
+    return true;
+}
+
+void pl_merge_release(pl_merge *merge)
+{
+    for (size_t i = 0; i < merge->lane_count; i++) {
+        for (size_t j = 0; j < merge->lanes[i].count; j++)
+            pl_flow_batch_unref(merge->lanes[i].heap[j].batch);
+        pl_free(merge->lanes[i].heap);
+    }
+    pl_free(merge->lanes);
+    pl_free(merge->slot_of);
+    pl_free(merge->waiting);
+    *merge = (pl_merge){ 0 };
+}
+
+/* ---- lanes ---------------------------------------------------------------- */
+
+static void no_longer_waiting(pl_merge *merge, uint32_t rank)
+{
+    for (size_t i = 0; i < merge->waiting_count; i++)
+        if (merge->waiting[i] == rank)
+            merge->waiting[i--] = merge->waiting[--merge->waiting_count];
+}
+
+static pl_merge_lane *lane_slot(pl_merge *merge, pl_lane *lane, int64_t now_ns)
+{
+    if (lane->index >= merge->slot_capacity) {
+        size_t capacity = merge->slot_capacity ? merge->slot_capacity : 16;
+        while (capacity <= lane->index)
+            capacity *= 2;
+        uint32_t *grown = pl_realloc(merge->slot_of, capacity, sizeof *grown);
+        if (!grown)
+            return NULL;
+        memset(grown + merge->slot_capacity, 0, (capacity - merge->slot_capacity) * sizeof *grown);
+        merge->slot_of = grown;
+        merge->slot_capacity = capacity;
+    }
+    if (merge->slot_of[lane->index])
+        return &merge->lanes[merge->slot_of[lane->index] - 1];
+    if (merge->lane_count == merge->lane_capacity) {
+        size_t capacity = merge->lane_capacity ? merge->lane_capacity * 2 : 8;
+        pl_merge_lane *grown = pl_realloc(merge->lanes, capacity, sizeof *grown);
+        if (!grown)
+            return NULL;
+        merge->lanes = grown;
+        merge->lane_capacity = capacity;
+    }
+    no_longer_waiting(merge, lane->source_rank);
+    merge->lanes[merge->lane_count] =
+        (pl_merge_lane){ .lane = lane, .newest_unix_ns = INT64_MIN, .active_ns = now_ns };
+    merge->slot_of[lane->index] = (uint32_t)++merge->lane_count;
+    return &merge->lanes[merge->lane_count - 1];
+}
+
+/* ---- each lane's heap ------------------------------------------------------- */
+
+static bool before(const pl_record *a, const pl_record *b)
+{
+    return a->time_unix_ns != b->time_unix_ns ? a->time_unix_ns < b->time_unix_ns : a->position < b->position;
+}
+
+static bool push(pl_merge_lane *lane, pl_merge_item item)
+{
+    if (lane->count == lane->capacity) {
+        size_t capacity = lane->capacity ? lane->capacity * 2 : 64;
+        pl_merge_item *grown = pl_realloc(lane->heap, capacity, sizeof *grown);
+        if (!grown)
+            return false;
+        lane->heap = grown;
+        lane->capacity = capacity;
+    }
+    size_t at = lane->count++;
+    for (; at > 0 && before(item.record, lane->heap[(at - 1) / 2].record); at = (at - 1) / 2)
+        lane->heap[at] = lane->heap[(at - 1) / 2];
+    lane->heap[at] = item;
+    return true;
+}
+
+static pl_merge_item pop(pl_merge_lane *lane)
+{
+    pl_merge_item top = lane->heap[0];
+    pl_merge_item last = lane->heap[--lane->count];
+    size_t at = 0;
+    for (size_t child; (child = 2 * at + 1) < lane->count; at = child) {
+        if (child + 1 < lane->count && before(lane->heap[child + 1].record, lane->heap[child].record))
+            child++;
+        if (!before(lane->heap[child].record, last.record))
+            break;
+        lane->heap[at] = lane->heap[child];
+    }
+    lane->heap[at] = last;
+    return top;
+}
+
+/* ---- in --------------------------------------------------------------------- */
+
+bool pl_merge_observe(pl_merge *merge, const pl_packet *packet, int64_t now_ns)
+{
+    for (uint32_t i = 0; i < packet->batch->mark_count; i++) {
+        const pl_lane_mark *mark = &packet->batch->marks[i];
+        pl_merge_lane *lane = lane_slot(merge, mark->lane, now_ns);
+        if (!lane)
+            return false;
+        lane->active_ns = now_ns;
+        lane->closed = lane->closed || mark->closed;
+        if (mark->time_unix_ns > lane->newest_unix_ns)
+            lane->newest_unix_ns = mark->time_unix_ns;
+    }
+    return true;
+}
+
+bool pl_merge_take(pl_merge *merge, const pl_packet *packet, int64_t now_ns)
+{
+    if (!pl_merge_observe(merge, packet, now_ns))
+        return false;
+    for (uint32_t i = 0; i < packet->count; i++) {
+        const pl_record *record = packet->records[i];
+        uint32_t slot = record->lane < merge->slot_capacity ? merge->slot_of[record->lane] : 0;
+        /* A record born of a timer has no lane of its own: it waits in the first there is. */
+        pl_merge_lane *lane = slot ? &merge->lanes[slot - 1] : merge->lane_count ? &merge->lanes[0] : NULL;
+        if (!lane || !push(lane, (pl_merge_item){ record, packet->batch }))
+            return false;
+        pl_flow_batch_ref(packet->batch, 1);
+        merge->buffered++;
+    }
+    return true;
+}
+
+/* ---- out -------------------------------------------------------------------- */
+
+static bool waited_for(const pl_merge *merge, const pl_merge_lane *lane, int64_t now_ns)
+{
+    if (merge->ended || (lane->closed && lane->count == 0))
+        return false;
+    return lane->count > 0 || now_ns - lane->active_ns < merge->setup.idle_ns;
+}
+
+static int64_t bound_of(const pl_merge *merge, const pl_merge_lane *lane)
+{
+    if (lane->closed)
+        return INT64_MAX;
+    return lane->newest_unix_ns == INT64_MIN ? INT64_MIN : lane->newest_unix_ns - merge->setup.slack_ns;
+}
+
+int64_t pl_merge_bound(const pl_merge *merge, int64_t now_ns)
+{
+    if (merge->ended)
+        return INT64_MAX;
+    if (merge->waiting_count && now_ns - merge->started_ns < merge->setup.idle_ns)
+        return INT64_MIN;
+    int64_t lowest = INT64_MAX;
+    for (size_t i = 0; i < merge->lane_count; i++) {
+        const pl_merge_lane *lane = &merge->lanes[i];
+        int64_t bound = waited_for(merge, lane, now_ns) ? bound_of(merge, lane) : INT64_MAX;
+        lowest = bound < lowest ? bound : lowest;
+    }
+    return lowest;
+}
+
+/* Order of two lanes at the same event time. */
+static int lane_order(const pl_merge_lane *a, const pl_merge_lane *b)
+{
+    if (a->lane->source_rank != b->lane->source_rank)
+        return a->lane->source_rank < b->lane->source_rank ? -1 : 1;
+    return strcmp(a->lane->name, b->lane->name);
+}
+
+static pl_merge_lane *first_lane(const pl_merge *merge)
+{
+    pl_merge_lane *first = NULL;
+    for (size_t i = 0; merge->buffered && i < merge->lane_count; i++) {
+        pl_merge_lane *lane = &merge->lanes[i];
+        if (lane->count == 0)
+            continue;
+        int64_t time = lane->heap[0].record->time_unix_ns;
+        int64_t best = first ? first->heap[0].record->time_unix_ns : 0;
+        if (!first || time < best || (time == best && lane_order(lane, first) < 0))
+            first = lane;
+    }
+    return first;
+}
+
+int64_t pl_merge_head(const pl_merge *merge)
+{
+    const pl_merge_lane *first = first_lane(merge);
+    return first ? first->heap[0].record->time_unix_ns : INT64_MAX;
+}
+
+/* At the bound itself: a lane that stands there may still bring a record of that very time, which matters if it comes
+ * before this one in the order of lanes. */
+static bool due_at_bound(const pl_merge *merge, const pl_merge_lane *first, int64_t bound, int64_t now_ns)
+{
+    for (size_t i = 0; i < merge->lane_count; i++) {
+        const pl_merge_lane *other = &merge->lanes[i];
+        if (other != first && waited_for(merge, other, now_ns) && bound_of(merge, other) == bound &&
+            lane_order(other, first) < 0)
+            return false;
+    }
+    return true;
+}
+
+bool pl_merge_next(pl_merge *merge, int64_t bound, int64_t now_ns, pl_merge_item *item)
+{
+    pl_merge_lane *first = first_lane(merge);
+    if (!first)
+        return false;
+    int64_t time = first->heap[0].record->time_unix_ns;
+    if (time > bound || (time == bound && !merge->ended && !due_at_bound(merge, first, bound, now_ns)))
+        return false;
+    *item = pop(first);
+    merge->buffered--;
+    return true;
+}
+
+int64_t pl_merge_resume(const pl_merge *merge, int64_t now_ns)
+{
+    int64_t soonest = INT64_MAX;
+    if (merge->waiting_count && now_ns - merge->started_ns < merge->setup.idle_ns)
+        soonest = merge->started_ns + merge->setup.idle_ns;
+    for (size_t i = 0; i < merge->lane_count; i++) {
+        const pl_merge_lane *lane = &merge->lanes[i];
+        int64_t until = lane->active_ns + merge->setup.idle_ns;
+        if (!lane->closed && lane->count == 0 && until > now_ns && until < soonest)
+            soonest = until;
+    }
+    return soonest;
+}

@@ -1,0 +1,62 @@
+/* Event time: records of several lanes come in as they arrive and go out in the order of their event time, ties by the
+ * source's place in the pipeline file, the lane's name, the position. So the order of arrival changes nothing.
+ *
+ * A lane's bound is its newest event time less the slack: nothing older is expected from it. A record is due when no other
+ * lane can still bring one before it. A lane that is silent for `idle` with nothing buffered is not waited for, nor is a
+ * closed one; a source that has not opened a lane yet is waited for as long. One thread. */
+#ifndef PL_FLOW_MERGE_H
+#define PL_FLOW_MERGE_H
+#include <flow/batch.h>
+
+typedef struct pl_merge_setup {
+    int64_t slack_ns, idle_ns;
+    const uint32_t *sources; /* ranks of the sources that feed this; copied */
+    size_t source_count;
+} pl_merge_setup;
+
+typedef struct pl_merge_item {
+    const pl_record *record;
+    pl_flow_batch *batch; /* one reference, passed on with the item */
+} pl_merge_item;
+
+typedef struct pl_merge_lane {
+    pl_lane *lane;
+    pl_merge_item *heap; /* by (time, position) */
+    size_t count, capacity;
+    int64_t newest_unix_ns; /* INT64_MIN: nothing yet */
+    int64_t active_ns;      /* monotonic; when it last said something */
+    bool closed;
+    bool told, told_closed; /* what downstream knows */
+    int64_t told_unix_ns;
+} pl_merge_lane;
+
+typedef struct pl_merge {
+    pl_merge_setup setup;
+    uint32_t *waiting; /* ranks without a lane yet */
+    size_t waiting_count;
+    int64_t started_ns;
+    pl_merge_lane *lanes;
+    size_t lane_count, lane_capacity;
+    uint32_t *slot_of; /* by lane index: 1 + place in lanes */
+    size_t slot_capacity;
+    size_t buffered; /* records */
+    bool ended;      /* no more input: everything is due */
+} pl_merge;
+
+bool pl_merge_init(pl_merge *merge, const pl_merge_setup *setup, int64_t now_ns);
+void pl_merge_release(pl_merge *merge);
+
+/* All of a packet; takes a reference of the batch for each record. false: no memory. */
+bool pl_merge_take(pl_merge *merge, const pl_packet *packet, int64_t now_ns);
+/* Only the marks and newest times, for a transform that does not reorder. */
+bool pl_merge_observe(pl_merge *merge, const pl_packet *packet, int64_t now_ns);
+
+/* Nothing before this event time will come any more: the lowest bound, INT64_MAX when nobody is waited for. */
+int64_t pl_merge_bound(const pl_merge *merge, int64_t now_ns);
+/* The event time of the record that is first in line, due or not; INT64_MAX: none. */
+int64_t pl_merge_head(const pl_merge *merge);
+/* Takes the next due record, its batch reference included; false: none is due. `bound` from pl_merge_bound. */
+bool pl_merge_next(pl_merge *merge, int64_t bound, int64_t now_ns, pl_merge_item *item);
+/* Monotonic time at which a silent lane stops being waited for; INT64_MAX: none is waited for. */
+int64_t pl_merge_resume(const pl_merge *merge, int64_t now_ns);
+#endif

@@ -1,0 +1,187 @@
+/* What makes a source out of a poller: the tick, the attempts within it, and a gap record where a sample is missing, so
+ * that ticks = samples + gaps. */
+#include <base/log.h>
+#include <base/mem.h>
+#include <base/str.h>
+#include <flow/source.h>
+#include <inttypes.h>
+#include <record/encode.h>
+
+enum { MISSED_MAX = 1000 };
+
+static const pl_poller *poller_of(const pl_source_stage *source)
+{
+    return pl_instance_component(source->setup.instance)->poller;
+}
+
+static void *self_of(const pl_source_stage *source)
+{
+    return pl_instance_self(source->setup.instance);
+}
+
+/* Positions are wall time at first and then count on, so that those of a later run are greater. */
+static pl_status start(pl_source_stage *source, int64_t now_ns, pl_error *error)
+{
+    pl_poll_state *poll = &source->poll;
+    size_t count = poller_of(source)->count(self_of(source));
+    pl_poll_item *items = pl_calloc(count, sizeof *items);
+    if (!items)
+        return pl_fail(error, PL_HALT, "no memory for %zu items", count);
+    for (size_t i = 0; i < count; i++) {
+        char name[192];
+        (void)snprintf(name, sizeof name, "%s/%zu", source->stage.name, i);
+        items[i].lane = pl_source_open_lane(source, PL_S(name));
+        items[i].position = (uint64_t)pl_flow_unix(source->stage.flow);
+        items[i].retry = (pl_retry){ .policy = source->setup.retry, .quiet = true };
+        if (!items[i].lane) {
+            pl_free(items);
+            return pl_fail(error, PL_HALT, "no memory for %zu lanes", count);
+        }
+    }
+    poll->items = items;
+    poll->count = count;
+    poll->next_tick_ns = now_ns;
+    return PL_OK;
+}
+
+static void gap(pl_source_stage *source, size_t index, int64_t tick_unix_ns, const char *reason)
+{
+    pl_port *port = pl_stage_port(&source->stage, "gaps");
+    pl_count(&source->stage.account.born, 1);
+    if (pl_port_references(port) == 0)
+        return;
+    pl_flow_batch *batch = pl_flow_batch_new(&source->stage.flow->memory);
+    pl_record *record = batch ? pl_flow_batch_add(batch) : NULL;
+    pl_field fields[] = {
+        { PL_S("schema"), { .type = PL_INT, .as.i = 1 } },
+        { PL_S("kind"), { .type = PL_STR, .as.s = PL_S("gap") } },
+        { PL_S("source"), { .type = PL_STR, .as.s = PL_S(source->stage.name) } },
+        { PL_S("item"), { .type = PL_INT, .as.i = (int64_t)index } },
+        { PL_S("at"), { .type = PL_TIME, .as.i = tick_unix_ns } },
+        { PL_S("reason"), { .type = PL_STR, .as.s = PL_S(reason) } },
+    };
+    pl_error error = { .struct_size = sizeof error };
+    if (record &&
+        pl_encode_payload(batch->arena, fields, sizeof fields / sizeof *fields, &record->payload, &error) == PL_OK) {
+        record->time_unix_ns = tick_unix_ns;
+        record->lane = source->poll.items[index].lane->index;
+        record->stream = pl_arena_str(batch->arena, PL_S(source->stage.name));
+        if (pl_stage_send(&source->stage, port, batch))
+            return;
+    }
+    (void)pl_fail(&error, PL_HALT, "no memory for a gap record");
+    pl_flow_halt(source->stage.flow, source->stage.name, &error);
+}
+
+static void give_up(pl_source_stage *source, size_t index, const char *reason)
+{
+    pl_poll_item *item = &source->poll.items[index];
+    item->done = true;
+    item->retry.failures = 0;
+    item->retry.due_ns = 0;
+    gap(source, index, source->poll.tick_unix_ns, reason);
+}
+
+static void begin_tick(pl_source_stage *source, int64_t now_ns)
+{
+    pl_poll_state *poll = &source->poll;
+    int64_t every_ns = poller_of(source)->every_ns(self_of(source));
+    for (size_t i = 0; poll->started && i < poll->count; i++)
+        if (!poll->items[i].done)
+            give_up(source, i, "no answer before the next tick");
+    int64_t unix_ns = pl_flow_unix(source->stage.flow);
+    for (int missed = 0; poll->started && now_ns - poll->next_tick_ns >= every_ns; missed++) {
+        poll->tick_unix_ns = unix_ns - (now_ns - poll->next_tick_ns);
+        for (size_t i = 0; missed < MISSED_MAX && i < poll->count; i++)
+            gap(source, i, poll->tick_unix_ns, "the tick was missed");
+        poll->next_tick_ns += every_ns;
+    }
+    int64_t most = every_ns / 10 < 1000000000 ? every_ns / 10 : 1000000000;
+    int64_t jitter = (int64_t)pl_random_below(&source->stage.random, (uint64_t)most);
+    poll->tick_ns = now_ns;
+    poll->tick_unix_ns = unix_ns;
+    poll->next_tick_ns += every_ns;
+    if (!poll->started)
+        poll->next_tick_ns += jitter; /* several instances started at once spread out */
+    poll->started = true;
+    for (size_t i = 0; i < poll->count; i++) {
+        poll->items[i].done = false;
+        if (poll->items[i].retry.due_ns <= now_ns)
+            poll->items[i].retry.failures = 0;
+    }
+}
+
+static void warn(pl_source_stage *source, pl_poll_item *item, const pl_error *error)
+{
+    if (!item->quiet)
+        pl_log(PL_WARN, source->stage.name, "%s; no sample at this tick", error->message);
+    item->quiet = true;
+}
+
+static pl_status poll_item(pl_source_stage *source, size_t index, pl_error *error)
+{
+    pl_poll_item *item = &source->poll.items[index];
+    source->poll.current = index;
+    pl_status status = poller_of(source)->poll(self_of(source), index, source->poll.tick_unix_ns, error);
+    if (status != PL_FAILED) {
+        item->done = true;
+        if (item->quiet)
+            pl_log(PL_INFO, source->stage.name, "samples again");
+        item->quiet = false;
+        item->retry.failures = 0;
+        item->retry.due_ns = 0;
+        return PL_OK;
+    }
+    if (error->error_class != PL_RETRY && error->error_class != PL_REJECT)
+        return PL_FAILED;
+    if (atomic_load(&source->stage.flow->stopping))
+        return PL_OK;
+    pl_count(&source->stage.account.errors, 1);
+    warn(source, item, error);
+    int64_t now_ns = pl_flow_now(source->stage.flow);
+    if (error->error_class == PL_REJECT) {
+        give_up(source, index, error->message);
+        return PL_OK;
+    }
+    pl_count(&source->stage.account.retries, 1);
+    if (!pl_retry_failed(&item->retry, source->stage.name, error, &source->stage.random, now_ns))
+        give_up(source, index, error->message);
+    else if (item->retry.due_ns >= source->poll.next_tick_ns) {
+        int64_t due_ns = item->retry.due_ns;
+        give_up(source, index, error->message);
+        item->retry.due_ns = due_ns; /* Retry-After holds across ticks */
+    }
+    return PL_OK;
+}
+
+pl_status pl_poller_next(pl_source_stage *source, int64_t now_ns, int64_t *resume_ns, pl_error *error)
+{
+    pl_poll_state *poll = &source->poll;
+    if (!poll->items && start(source, now_ns, error) != PL_OK)
+        return PL_FAILED;
+    if (now_ns >= poll->next_tick_ns)
+        begin_tick(source, now_ns);
+    int64_t soonest = poll->next_tick_ns;
+    for (size_t i = 0; i < poll->count; i++) {
+        pl_poll_item *item = &poll->items[i];
+        if (item->done)
+            continue;
+        if (item->retry.due_ns > now_ns) {
+            soonest = item->retry.due_ns < soonest ? item->retry.due_ns : soonest;
+            continue;
+        }
+        if (poll_item(source, i, error) != PL_OK)
+            return PL_FAILED;
+        if (pl_source_full(source))
+            return PL_OK;
+        if (!item->done && item->retry.due_ns < soonest)
+            soonest = item->retry.due_ns;
+    }
+    *resume_ns = soonest;
+    return PL_AGAIN;
+}
+
+void pl_poller_release(pl_source_stage *source)
+{
+    pl_free(source->poll.items);
+}

@@ -1,0 +1,212 @@
+#include <base/mem.h>
+#include <flow/dead_letter.h>
+#include <flow/sink.h>
+
+static void service_wake(void *self)
+{
+    pl_sink_stage *sink = self;
+    atomic_store(&sink->woken, true);
+    pl_stage_note(&sink->stage);
+}
+
+static void halt_no_memory(pl_sink_stage *sink)
+{
+    pl_error error = { .struct_size = sizeof error };
+    (void)pl_fail(&error, PL_HALT, "no memory");
+    pl_flow_halt(sink->stage.flow, sink->stage.name, &error);
+}
+
+/* ---- gathering ------------------------------------------------------------------ */
+
+static pl_load *load_new(uint32_t capacity)
+{
+    pl_load *load = pl_calloc(1, sizeof *load);
+    if (!load)
+        return NULL;
+    load->references = 1;
+    load->records = pl_calloc(capacity, sizeof *load->records);
+    if (!load->records) {
+        pl_free(load);
+        return NULL;
+    }
+    return load;
+}
+
+static bool keep(pl_load *load, pl_flow_batch *batch)
+{
+    if (load->batch_count && load->batches[load->batch_count - 1] == batch)
+        return true;
+    if (load->batch_count == load->batch_capacity) {
+        uint32_t capacity = load->batch_capacity ? load->batch_capacity * 2 : 4;
+        pl_flow_batch **grown = pl_realloc(load->batches, capacity, sizeof *grown);
+        if (!grown)
+            return false;
+        load->batches = grown;
+        load->batch_capacity = capacity;
+    }
+    pl_flow_batch_ref(batch, 1);
+    load->batches[load->batch_count++] = batch;
+    return true;
+}
+
+/* False when the record does not come in: filtered, refused by `when`, or only rebuilding state. */
+static bool wanted(pl_sink_stage *sink, const pl_record *record)
+{
+    pl_account *account = &sink->stage.account;
+    if (record->flags & PL_RECORD_REPLAY)
+        return false;
+    pl_count(&account->read, 1);
+    bool pass = true;
+    pl_error error = { .struct_size = sizeof error };
+    if (sink->when && pl_when_test(sink->when, record, &pass, &error) != PL_OK) {
+        pl_dead_letter why = { "sink", "script", PL_S(error.message), 1 };
+        pl_count(&account->dead_lettered, 1);
+        pl_dead_letter_add(&sink->stage, record, &why);
+        return false;
+    }
+    if (!pass) {
+        pl_count(&account->filtered, 1);
+        pl_ack_done(record->ack, PL_OUTCOME_FILTERED);
+    }
+    return pass;
+}
+
+static bool gather(pl_sink_stage *sink, const pl_record *record, pl_flow_batch *batch)
+{
+    if (!sink->gathering) {
+        sink->gathering = load_new(sink->setup.batch_records);
+        sink->gathered_ns = sink->now_ns;
+    }
+    if (!sink->gathering || !keep(sink->gathering, batch))
+        return false;
+    sink->gathering->records[sink->gathered++] = record;
+    sink->gathered_bytes += record->payload.len + record->key.len;
+    if (sink->gathered < sink->setup.batch_records && sink->gathered_bytes < sink->setup.batch_bytes)
+        return true;
+    return pl_sink_seal(sink);
+}
+
+/* Takes in while there is not more than one full batch waiting. */
+static bool take_in(pl_sink_stage *sink)
+{
+    pl_packet packet;
+    bool took = false;
+    while (sink->queued_count < 2 && !sink->stage.outbox && pl_stage_take(&sink->stage, &packet)) {
+        took = true;
+        for (uint32_t i = 0; i < packet.count; i++) {
+            if (wanted(sink, packet.records[i]) && !gather(sink, packet.records[i], packet.batch))
+                halt_no_memory(sink);
+        }
+        pl_flow_batch_unref(packet.batch);
+    }
+    return took;
+}
+
+/* ---- the step --------------------------------------------------------------------- */
+
+static void seal_when_due(pl_sink_stage *sink, int64_t *resume_ns)
+{
+    if (!sink->gathered)
+        return;
+    int64_t due_ns = sink->gathered_ns + sink->setup.batch_wait_ns;
+    if (sink->ended || sink->now_ns >= due_ns) {
+        if (!pl_sink_seal(sink))
+            halt_no_memory(sink);
+    } else if (due_ns < *resume_ns) {
+        *resume_ns = due_ns;
+    }
+}
+
+/* The plugin gets to work on what it has taken: always when it woke us, and now and then. */
+static void let_plugin_work(pl_sink_stage *sink, int64_t *resume_ns)
+{
+    pl_instance *instance = sink->setup.instance;
+    const pl_sink *plugin = pl_instance_component(instance)->sink;
+    if (!sink->taken)
+        return;
+    if (plugin->flush) {
+        pl_error error = { .struct_size = sizeof error };
+        int64_t deadline_ns = sink->ended && !sink->queue ? pl_flow_deadline(sink->stage.flow, sink->now_ns) : sink->now_ns;
+        pl_status status = plugin->flush(pl_instance_self(instance), deadline_ns, &error);
+        pl_sink_read_inbox(sink);
+        if (status == PL_FAILED && (error.error_class == PL_HALT || error.error_class == PL_BAD_CONFIG))
+            pl_flow_halt(sink->stage.flow, sink->stage.name, &error);
+    }
+    int64_t look_ns = sink->now_ns + PL_FLOW_TICK_NS;
+    if (sink->taken && look_ns < *resume_ns)
+        *resume_ns = look_ns;
+}
+
+static pl_step step(pl_stage *stage, int64_t now_ns)
+{
+    pl_sink_stage *sink = (pl_sink_stage *)stage;
+    sink->now_ns = now_ns;
+    if (atomic_load(&stage->flow->aborting))
+        return pl_step_done();
+    int64_t resume_ns = INT64_MAX;
+    if (!pl_stage_drain(stage))
+        return pl_step_idle(now_ns + PL_FLOW_TICK_NS);
+    pl_sink_read_inbox(sink);
+    sink->ended = pl_stage_inputs_ended(stage) || sink->ended;
+    bool took = take_in(sink);
+    seal_when_due(sink, &resume_ns);
+    uint32_t queued = sink->queued_count;
+    pl_sink_write_queued(sink, &resume_ns);
+    bool wrote = sink->queued_count < queued;
+    let_plugin_work(sink, &resume_ns);
+    pl_dead_letter_flush(stage);
+    bool idle = !sink->gathered && !sink->queue && !sink->taken && !stage->outbox;
+    if (sink->ended && idle && pl_stage_inputs_ended(stage)) {
+        pl_stage_close(stage);
+        return pl_step_done();
+    }
+    return took || wrote ? pl_step_again() : pl_step_idle(resume_ns);
+}
+
+/* ---- life --------------------------------------------------------------------------- */
+
+static void release(pl_stage *stage)
+{
+    pl_sink_stage *sink = (pl_sink_stage *)stage;
+    pl_sink_drop_writes(sink);
+    pl_when_free(&sink->when);
+    pl_free(sink->inbox.items);
+    pl_free(sink->working.items);
+    pthread_mutex_destroy(&sink->inbox.lock);
+    pl_stage_release_base(stage);
+}
+
+pl_sink_stage *pl_sink_stage_new(pl_flow *flow, const pl_sink_setup *setup, const char *name, pl_error *error)
+{
+    pl_sink_stage *sink = pl_calloc(1, sizeof *sink);
+    if (!sink || pthread_mutex_init(&sink->inbox.lock, NULL) != 0) {
+        pl_free(sink);
+        (void)pl_fail(error, PL_HALT, "no memory");
+        return NULL;
+    }
+    sink->stage.flow = flow;
+    sink->stage.name = name;
+    sink->stage.step = step;
+    sink->stage.release = release;
+    sink->setup = *setup;
+    sink->retry.policy = setup->retry;
+    pl_services services = { .self = sink, .settle = pl_sink_settle, .wake = service_wake };
+    pl_instance_serve(setup->instance, &services);
+    if (!setup->when)
+        return sink;
+    sink->when = pl_when_new(setup->when, setup->when_path, setup->when_line, flow->clock, error);
+    if (sink->when)
+        return sink;
+    release(&sink->stage);
+    pl_free(sink);
+    return NULL;
+}
+
+uint64_t pl_sink_in_flight(const pl_sink_stage *sink)
+{
+    const pl_account *account = &sink->stage.account;
+    uint64_t done =
+        pl_counted(&account->delivered) + pl_counted(&account->filtered) + pl_counted(&account->dead_lettered);
+    uint64_t read = pl_counted(&account->read);
+    return read > done ? read - done : 0;
+}

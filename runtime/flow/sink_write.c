@@ -1,0 +1,334 @@
+/* Batches in the hands of the plugin: writing, settling, retrying, halving. */
+#include <base/log.h>
+#include <base/mem.h>
+#include <flow/dead_letter.h>
+#include <flow/sink.h>
+
+enum { PLUGIN_SAYS_NOTHING = 100 }; /* ms between looks at a plugin that neither wakes nor settles */
+
+static void halt(pl_sink_stage *sink, const pl_error *error)
+{
+    pl_flow_halt(sink->stage.flow, sink->stage.name, error);
+}
+
+static void halt_no_memory(pl_sink_stage *sink)
+{
+    pl_error error = { .struct_size = sizeof error };
+    (void)pl_fail(&error, PL_HALT, "no memory");
+    halt(sink, &error);
+}
+
+static void load_unref(pl_load *load)
+{
+    if (!load || --load->references)
+        return;
+    for (uint32_t i = 0; i < load->batch_count; i++)
+        pl_flow_batch_unref(load->batches[i]);
+    pl_free(load->batches);
+    pl_free((void *)load->records);
+    pl_free(load);
+}
+
+static pl_write *write_new(pl_load *load, const pl_record **records, uint32_t count, uint32_t attempts)
+{
+    pl_write *write = pl_calloc(1, sizeof *write + count);
+    if (!write)
+        return NULL;
+    load->references++;
+    *write = (pl_write){
+        .load = load, .records = records, .states = (uint8_t *)(write + 1), .count = count, .open = count, .attempts = attempts
+    };
+    return write;
+}
+
+static void append(pl_sink_stage *sink, pl_write *write)
+{
+    write->previous = sink->queue_last;
+    if (sink->queue_last)
+        sink->queue_last->next = write;
+    else
+        sink->queue = write;
+    sink->queue_last = write;
+    sink->queued_count++;
+}
+
+static void prepend(pl_sink_stage *sink, pl_write *write)
+{
+    write->previous = NULL;
+    write->next = sink->queue;
+    if (sink->queue)
+        sink->queue->previous = write;
+    else
+        sink->queue_last = write;
+    sink->queue = write;
+    sink->queued_count++;
+}
+
+static pl_write *take_first(pl_sink_stage *sink)
+{
+    pl_write *first = sink->queue;
+    sink->queue = first->next;
+    if (sink->queue)
+        sink->queue->previous = NULL;
+    else
+        sink->queue_last = NULL;
+    first->next = NULL;
+    sink->queued_count--;
+    return first;
+}
+
+static void write_free(pl_write *write)
+{
+    load_unref(write->load);
+    pl_free(write);
+}
+
+static void taken_add(pl_sink_stage *sink, pl_write *write)
+{
+    write->state = PL_WRITE_TAKEN;
+    write->previous = NULL;
+    write->next = sink->taken;
+    if (sink->taken)
+        sink->taken->previous = write;
+    sink->taken = write;
+}
+
+static void taken_remove(pl_sink_stage *sink, pl_write *write)
+{
+    if (write->previous)
+        write->previous->next = write->next;
+    else
+        sink->taken = write->next;
+    if (write->next)
+        write->next->previous = write->previous;
+    write->next = write->previous = NULL;
+}
+
+bool pl_sink_seal(pl_sink_stage *sink)
+{
+    if (!sink->gathered)
+        return true;
+    pl_write *write = write_new(sink->gathering, sink->gathering->records, sink->gathered, 0);
+    if (!write)
+        return false;
+    load_unref(sink->gathering);
+    sink->gathering = NULL;
+    sink->gathered = 0;
+    sink->gathered_bytes = 0;
+    append(sink, write);
+    return true;
+}
+
+/* ---- settling ------------------------------------------------------------------ */
+
+void pl_sink_settle(void *self, uint64_t ticket, uint32_t first, uint32_t count, const pl_error *why)
+{
+    pl_sink_stage *sink = self;
+    pl_inbox *inbox = &sink->inbox;
+    pthread_mutex_lock(&inbox->lock);
+    if (inbox->count == inbox->capacity) {
+        size_t capacity = inbox->capacity ? inbox->capacity * 2 : 64;
+        pl_settlement *grown = pl_realloc(inbox->items, capacity, sizeof *grown);
+        if (grown) {
+            inbox->items = grown;
+            inbox->capacity = capacity;
+        }
+    }
+    if (inbox->count < inbox->capacity) {
+        pl_settlement *item = &inbox->items[inbox->count++];
+        item->ticket = ticket;
+        item->first = first;
+        item->count = count;
+        item->failed = why != NULL;
+        if (why)
+            item->why = *why;
+    } else {
+        inbox->lost = true;
+    }
+    pthread_mutex_unlock(&inbox->lock);
+    pl_stage_note(&sink->stage);
+}
+
+static void reject(pl_sink_stage *sink, const pl_write *write, const pl_record *record, const pl_error *why)
+{
+    pl_dead_letter letter = { "sink", "reject", PL_S(why->message), write->attempts };
+    pl_count(&sink->stage.account.dead_lettered, 1);
+    pl_count(&sink->stage.account.errors, 1);
+    pl_log(PL_WARN, sink->stage.name, "a record was refused: %s", why->message);
+    pl_dead_letter_add(&sink->stage, record, &letter);
+}
+
+static void settle_record(pl_sink_stage *sink, pl_write *write, uint32_t index, const pl_settlement *said)
+{
+    const pl_record *record = write->records[index];
+    if (write->states[index] != PL_RECORD_OPEN)
+        return;
+    if (said->failed && said->why.error_class == PL_RETRY) {
+        write->states[index] = PL_RECORD_AGAIN;
+        write->open--;
+        return;
+    }
+    write->states[index] = PL_RECORD_SETTLED;
+    write->open--;
+    if (said->failed) {
+        reject(sink, write, record, &said->why);
+        return;
+    }
+    pl_count(&sink->stage.account.delivered, 1);
+    pl_ack_done(record->ack, sink->setup.dead_letters ? PL_OUTCOME_DEAD : PL_OUTCOME_DELIVERED);
+}
+
+/* Those of a finished write that are to be written again form a new one, ahead of everything else. */
+static void requeue(pl_sink_stage *sink, pl_write *write)
+{
+    uint32_t again = 0;
+    for (uint32_t i = 0; i < write->count; i++) {
+        if (write->states[i] != PL_RECORD_AGAIN)
+            continue;
+        const pl_record *record = write->records[i];
+        write->records[again++] = record; /* this write is done with its own order */
+    }
+    if (!again)
+        return;
+    pl_count(&sink->stage.account.retries, 1);
+    pl_write *next = write_new(write->load, write->records, again, write->attempts);
+    if (next)
+        prepend(sink, next);
+    else
+        halt_no_memory(sink);
+}
+
+static void apply(pl_sink_stage *sink, const pl_settlement *said)
+{
+    pl_write *write = sink->taken;
+    while (write && write->ticket != said->ticket)
+        write = write->next;
+    if (!write)
+        return;
+    if (said->failed && (said->why.error_class == PL_HALT || said->why.error_class == PL_BAD_CONFIG)) {
+        halt(sink, &said->why);
+        return;
+    }
+    pl_settlement given_up;
+    if (said->failed && said->why.error_class == PL_RETRY && sink->retry.due_ns <= sink->now_ns &&
+        !pl_retry_failed(&sink->retry, sink->stage.name, &said->why, &sink->stage.random, sink->now_ns)) {
+        given_up = *said;
+        given_up.why.error_class = PL_REJECT;
+        said = &given_up;
+    }
+    for (uint32_t i = 0; i < said->count && said->first + i < write->count; i++)
+        settle_record(sink, write, said->first + i, said);
+    if (write->open)
+        return;
+    taken_remove(sink, write);
+    requeue(sink, write);
+    write_free(write);
+}
+
+void pl_sink_read_inbox(pl_sink_stage *sink)
+{
+    pl_inbox *inbox = &sink->inbox;
+    pl_inbox *working = &sink->working;
+    pthread_mutex_lock(&inbox->lock);
+    pl_settlement *items = inbox->items;
+    size_t count = inbox->count;
+    size_t capacity = inbox->capacity;
+    inbox->items = working->items;
+    inbox->capacity = working->capacity;
+    inbox->count = 0;
+    bool lost = inbox->lost;
+    pthread_mutex_unlock(&inbox->lock);
+    working->items = items;
+    working->capacity = capacity;
+    for (size_t i = 0; i < count; i++)
+        apply(sink, &items[i]);
+    if (lost)
+        halt_no_memory(sink);
+}
+
+/* ---- writing ------------------------------------------------------------------- */
+
+static bool halve(pl_sink_stage *sink, pl_write *write)
+{
+    uint32_t half = write->count / 2;
+    pl_write *left = write_new(write->load, write->records, half, write->attempts);
+    pl_write *right = write_new(write->load, write->records + half, write->count - half, write->attempts);
+    if (!left || !right)
+        return false;
+    prepend(sink, right);
+    prepend(sink, left);
+    return true;
+}
+
+/* The error holds for all that the plugin has not settled. */
+static void failed(pl_sink_stage *sink, pl_write *write, const pl_error *error)
+{
+    pl_sink_read_inbox(sink); /* what it settled before it failed */
+    pl_settlement said = { write->ticket, 0, write->count, true, *error };
+    bool known = false;
+    for (pl_write *taken = sink->taken; taken; taken = taken->next)
+        known = known || taken == write;
+    if (!known)
+        return;
+    if (error->error_class == PL_REJECT && write->count > 1 && write->open == write->count) {
+        taken_remove(sink, write);
+        if (!halve(sink, write))
+            halt_no_memory(sink);
+        write_free(write);
+        return;
+    }
+    if (error->error_class == PL_REJECT && write->open > 1) { /* some are settled: the others again, apart */
+        said.why.error_class = PL_RETRY;
+        sink->retry.due_ns = sink->now_ns + 1;
+    }
+    apply(sink, &said);
+}
+
+void pl_sink_write_queued(pl_sink_stage *sink, int64_t *resume_ns)
+{
+    pl_instance *instance = sink->setup.instance;
+    const pl_sink *plugin = pl_instance_component(instance)->sink;
+    pl_flow *flow = sink->stage.flow;
+    while (sink->queue && !sink->stage.outbox && !atomic_load(&flow->aborting)) {
+        if (sink->now_ns < sink->retry.due_ns) {
+            *resume_ns = sink->retry.due_ns;
+            return;
+        }
+        pl_write *write = take_first(sink);
+        pl_batch batch = { sizeof batch, write->count, ++sink->next_ticket, write->records };
+        write->ticket = batch.ticket;
+        write->attempts++;
+        taken_add(sink, write);
+        pl_error error = { .struct_size = sizeof error };
+        pl_status status =
+            plugin->write(pl_instance_self(instance), &batch, pl_flow_deadline(flow, sink->now_ns), &error);
+        pl_instance_release_answers(instance);
+        sink->now_ns = pl_flow_now(flow);
+        if (status == PL_AGAIN) {
+            taken_remove(sink, write);
+            write->state = PL_WRITE_QUEUED;
+            write->attempts--;
+            prepend(sink, write);
+            *resume_ns = sink->now_ns + PLUGIN_SAYS_NOTHING * 1000000;
+            return;
+        }
+        if (status == PL_FAILED)
+            failed(sink, write, &error);
+        else
+            pl_retry_worked(&sink->retry, sink->stage.name);
+        pl_sink_read_inbox(sink);
+    }
+}
+
+void pl_sink_drop_writes(pl_sink_stage *sink)
+{
+    while (sink->queue)
+        write_free(take_first(sink));
+    while (sink->taken) {
+        pl_write *write = sink->taken;
+        taken_remove(sink, write);
+        write_free(write);
+    }
+    load_unref(sink->gathering);
+    sink->gathering = NULL;
+}

@@ -1,0 +1,333 @@
+#include <base/log.h>
+#include <base/mem.h>
+#include <flow/dead_letter.h>
+#include <flow/source.h>
+
+static bool service_emit(void *self, const pl_emission *emission)
+{
+    return pl_source_emit(self, emission);
+}
+
+static uint32_t service_lane_open(void *self, pl_str name)
+{
+    pl_lane *lane = pl_source_open_lane(self, name);
+    return lane ? lane->index : PL_LANE_NONE;
+}
+
+static void service_lane_close(void *self, uint32_t lane, int64_t deadline_ns, uint64_t *settled_position)
+{
+    pl_source_close_lane(self, lane, deadline_ns, settled_position);
+}
+
+static void service_wake(void *self)
+{
+    pl_source_stage *source = self;
+    atomic_store(&source->woken, true);
+    pl_stage_note(&source->stage);
+}
+
+static void halt(pl_source_stage *source, const pl_error *error)
+{
+    pl_flow_halt(source->stage.flow, source->stage.name, error);
+}
+
+static bool mark(pl_source_stage *source, pl_lane *lane, bool closed)
+{
+    if (!source->building)
+        source->building = pl_flow_batch_new(&source->stage.flow->memory);
+    return source->building &&
+           pl_flow_batch_mark(source->building, (pl_lane_mark){ lane, lane->newest_unix_ns, closed });
+}
+
+pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name)
+{
+    if (source->lane_count == source->lane_capacity) {
+        size_t capacity = source->lane_capacity ? source->lane_capacity * 2 : 8;
+        pl_lane **grown = pl_realloc(source->lanes, capacity, sizeof *grown);
+        if (!grown)
+            return NULL;
+        source->lanes = grown;
+        source->lane_capacity = capacity;
+    }
+    pl_lane *lane = pl_lane_open(&source->stage.flow->lanes, source->setup.rank, name);
+    if (lane)
+        source->lanes[source->lane_count++] = lane;
+    if (lane && !mark(source, lane, false))
+        return NULL;
+    return lane;
+}
+
+void pl_source_publish(pl_source_stage *source)
+{
+    pl_stage *stage = &source->stage;
+    pl_flow_batch *batch = source->building;
+    source->building = NULL;
+    if (!batch)
+        return;
+    pl_port *port = pl_stage_port(stage, NULL);
+    uint32_t edges = pl_port_references(port);
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (edges == 0)
+            pl_ack_done(batch->records[i]->ack, PL_OUTCOME_FILTERED);
+        else
+            pl_ack_add(batch->records[i]->ack, edges - 1);
+    }
+    if (!pl_stage_send(stage, port, batch)) {
+        pl_error error = { .struct_size = sizeof error };
+        (void)pl_fail(&error, PL_HALT, "no memory");
+        halt(source, &error);
+    }
+}
+
+static void retire(pl_source_stage *source, pl_ack_block *block)
+{
+    if (++block->popped < block->count || block == source->block)
+        return;
+    if (pl_ack_block_idle(block)) {
+        pl_free(block);
+        return;
+    }
+    block->next = source->given_up;
+    source->given_up = block;
+}
+
+static void sweep(pl_source_stage *source)
+{
+    for (pl_ack_block **at = &source->given_up; *at;) {
+        pl_ack_block *block = *at;
+        if (pl_ack_block_idle(block)) {
+            *at = block->next;
+            pl_free(block);
+        } else {
+            at = &block->next;
+        }
+    }
+}
+
+static void collect_lane(pl_source_stage *source, pl_lane *lane)
+{
+    pl_account *account = &source->stage.account;
+    pl_outcome outcome;
+    for (pl_ack *ack; (ack = pl_lane_pop(lane, &outcome));) {
+        pl_count(outcome == PL_OUTCOME_DEAD        ? &account->dead_lettered
+                 : outcome == PL_OUTCOME_DELIVERED ? &account->delivered
+                                                   : &account->filtered,
+                 1);
+        lane->settled_position = ack->position;
+        lane->settled_any = true;
+        lane->commit_due = true;
+        retire(source, ack->block);
+    }
+}
+
+static void commit_lane(pl_source_stage *source, pl_lane *lane)
+{
+    const pl_component *component = pl_instance_component(source->setup.instance);
+    lane->commit_due = false;
+    if (!component->source || !component->source->commit)
+        return;
+    pl_error error = { .struct_size = sizeof error };
+    if (component->source->commit(pl_instance_self(source->setup.instance), lane->index, lane->settled_position, &error) !=
+        PL_FAILED)
+        return;
+    if (error.error_class != PL_RETRY) {
+        halt(source, &error);
+        return;
+    }
+    lane->commit_due = true;
+    pl_log(PL_WARN, source->stage.name, "commit of %s: %s", lane->name, error.message);
+}
+
+void pl_source_collect(pl_source_stage *source)
+{
+    for (size_t i = 0; i < source->lane_count; i++) {
+        collect_lane(source, source->lanes[i]);
+        if (source->lanes[i]->commit_due && source->lanes[i]->open)
+            commit_lane(source, source->lanes[i]);
+    }
+    if (source->given_up)
+        sweep(source);
+}
+
+/* What the lane still has out is handed back: it counts as never read, and whoever reads it next counts it. */
+static void abandon(pl_source_stage *source, pl_lane *lane)
+{
+    pl_account *account = &source->stage.account;
+    while (lane->count) {
+        pl_ack *ack = lane->ring[lane->head];
+        lane->head = (lane->head + 1) & (lane->capacity - 1);
+        lane->count--;
+        atomic_fetch_sub(&account->read, 1);
+        retire(source, ack->block);
+    }
+}
+
+void pl_source_close_lane(pl_source_stage *source, uint32_t index, int64_t deadline_ns, uint64_t *settled_position)
+{
+    pl_flow *flow = source->stage.flow;
+    pl_lane *lane = pl_lane_at(&flow->lanes, index);
+    *settled_position = UINT64_MAX;
+    if (!lane || !lane->open)
+        return;
+    (void)mark(source, lane, true);
+    pl_source_publish(source);
+    pl_dead_letter_flush(&source->stage);
+    for (;;) {
+        (void)pl_stage_take_note(&source->stage);
+        (void)pl_stage_drain(&source->stage);
+        collect_lane(source, lane);
+        if (lane->count == 0 || flow->seeded || pl_flow_now(flow) >= deadline_ns || atomic_load(&flow->aborting))
+            break;
+        if (source->stage.rest)
+            source->stage.rest(source->stage.driver, deadline_ns);
+    }
+    lane->open = false;
+    abandon(source, lane);
+    if (lane->settled_any)
+        *settled_position = lane->settled_position;
+}
+
+static pl_status call_next(pl_source_stage *source, int64_t now_ns, pl_error *error)
+{
+    pl_instance *instance = source->setup.instance;
+    const pl_component *component = pl_instance_component(instance);
+    int64_t resume_ns = now_ns + PL_FLOW_TICK_NS;
+    pl_status status = component->poller
+                           ? pl_poller_next(source, now_ns, &resume_ns, error)
+                           : component->source->next(pl_instance_self(instance),
+                                                     pl_flow_deadline(source->stage.flow, now_ns), &resume_ns, error);
+    pl_instance_release_answers(instance);
+    source->resume_ns = status == PL_AGAIN ? resume_ns : 0;
+    return status;
+}
+
+static void end(pl_source_stage *source)
+{
+    for (size_t i = 0; i < source->lane_count; i++)
+        if (source->lanes[i]->open)
+            (void)mark(source, source->lanes[i], true);
+    pl_source_publish(source);
+    pl_dead_letter_flush(&source->stage);
+    source->state = PL_SOURCE_DRAINS;
+}
+
+static pl_step run(pl_source_stage *source, int64_t now_ns)
+{
+    pl_stage *stage = &source->stage;
+    pl_flow *flow = stage->flow;
+    if (now_ns < source->resume_ns && !atomic_exchange(&source->woken, false))
+        return pl_step_idle(source->resume_ns);
+    if (now_ns < source->retry.due_ns)
+        return pl_step_idle(source->retry.due_ns);
+    atomic_store(&source->waits_for_memory, true);
+    uint64_t out = pl_source_in_flight(source);
+    if (out && atomic_load(&flow->memory.used) >= flow->memory.limit)
+        return pl_step_idle(INT64_MAX);
+    atomic_store(&source->waits_for_memory, false);
+    pl_error error = { .struct_size = sizeof error };
+    pl_status status = call_next(source, now_ns, &error);
+    pl_source_publish(source);
+    pl_dead_letter_flush(stage);
+    if (status == PL_FAILED) {
+        pl_count(&stage->account.errors, 1);
+        if (error.error_class == PL_HALT || error.error_class == PL_BAD_CONFIG ||
+            !pl_retry_failed(&source->retry, stage->name, &error, &stage->random, pl_flow_now(flow)))
+            halt(source, &error);
+        pl_count(&stage->account.retries, 1);
+        return pl_step_again();
+    }
+    pl_retry_worked(&source->retry, stage->name);
+    if (status == PL_END)
+        end(source);
+    return pl_step_again();
+}
+
+uint64_t pl_source_in_flight(const pl_source_stage *source)
+{
+    const pl_account *account = &source->stage.account;
+    uint64_t settled =
+        pl_counted(&account->delivered) + pl_counted(&account->filtered) + pl_counted(&account->dead_lettered);
+    uint64_t read = pl_counted(&account->read);
+    return read > settled ? read - settled : 0;
+}
+
+static pl_step step(pl_stage *stage, int64_t now_ns)
+{
+    pl_source_stage *source = (pl_source_stage *)stage;
+    if (atomic_load(&stage->flow->aborting)) {
+        pl_source_collect(source);
+        return pl_step_done();
+    }
+    bool drained = pl_stage_drain(stage);
+    pl_source_collect(source);
+    if (source->state == PL_SOURCE_RUNS) {
+        if (atomic_load(&stage->flow->stopping)) {
+            end(source);
+            return pl_step_again();
+        }
+        return drained ? run(source, now_ns) : pl_step_idle(INT64_MAX);
+    }
+    if (drained && source->state == PL_SOURCE_DRAINS) {
+        pl_stage_close(stage);
+        source->state = PL_SOURCE_ENDED;
+    }
+    bool due = false;
+    for (size_t i = 0; i < source->lane_count; i++)
+        due = due || source->lanes[i]->count || (source->lanes[i]->commit_due && source->lanes[i]->open);
+    if (source->state == PL_SOURCE_ENDED && !due)
+        return pl_step_done();
+    return pl_step_idle(now_ns + PL_FLOW_TICK_NS);
+}
+
+static void release(pl_stage *stage)
+{
+    pl_source_stage *source = (pl_source_stage *)stage;
+    for (size_t i = 0; i < source->lane_count; i++)
+        for (pl_lane *lane = source->lanes[i]; lane->count; lane->count--) {
+            pl_ack *ack = lane->ring[lane->head];
+            lane->head = (lane->head + 1) & (lane->capacity - 1);
+            if (++ack->block->popped == ack->block->count && ack->block != source->block)
+                pl_free(ack->block);
+        }
+    while (source->given_up) {
+        pl_ack_block *next = source->given_up->next;
+        pl_free(source->given_up);
+        source->given_up = next;
+    }
+    pl_free(source->block);
+    pl_flow_batch_unref(source->building);
+    pl_document_free(&source->document);
+    pl_free(source->lanes);
+    pl_poller_release(source);
+    pl_stage_release_base(stage);
+}
+
+pl_source_stage *pl_source_stage_new(pl_flow *flow, const pl_source_setup *setup)
+{
+    pl_source_stage *source = pl_calloc(1, sizeof *source);
+    pl_document *document = pl_document_new();
+    if (!source || !document) {
+        pl_free(source);
+        pl_document_free(&document);
+        return NULL;
+    }
+    source->stage.flow = flow;
+    source->stage.step = step;
+    source->stage.release = release;
+    source->setup = *setup;
+    source->retry.policy = setup->retry;
+    source->document = document;
+    pl_services services = { .self = source,
+                             .emit = service_emit,
+                             .lane_open = service_lane_open,
+                             .lane_close = service_lane_close,
+                             .wake = service_wake };
+    pl_instance_serve(setup->instance, &services);
+    return source;
+}
+
+void pl_source_memory_freed(pl_source_stage *source)
+{
+    if (atomic_exchange(&source->waits_for_memory, false))
+        pl_stage_note(&source->stage);
+}

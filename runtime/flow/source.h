@@ -1,0 +1,74 @@
+/* The first stage: drives a source or poller plugin, gives each input its ack, commits what is settled. */
+#ifndef PL_FLOW_SOURCE_H
+#define PL_FLOW_SOURCE_H
+#include <base/codec.h>
+#include <flow/retry.h>
+#include <flow/stage.h>
+#include <plugin/instance.h>
+#include <record/document.h>
+
+enum { PL_SOURCE_BATCH_RECORDS = 1024, PL_SOURCE_BATCH_BYTES = 512 * 1024 };
+
+typedef struct pl_source_setup {
+    pl_instance *instance; /* owned by the caller; outlives the stage */
+    pl_codec codec;
+    bool validate;             /* the whole payload, before it goes on */
+    const pl_path *time_paths; /* the first that is there is the event time */
+    size_t time_count;
+    pl_retry_policy retry;
+    uint32_t rank; /* place in the pipeline file */
+} pl_source_setup;
+
+typedef struct pl_poll_item {
+    pl_retry retry; /* of this tick */
+    pl_lane *lane;
+    uint64_t position; /* last given */
+    bool done;         /* this tick */
+    bool quiet;        /* the last tick failed: its warning was given */
+} pl_poll_item;
+
+typedef struct pl_poll_state {
+    pl_poll_item *items;
+    size_t count, current;
+    int64_t tick_ns, tick_unix_ns, next_tick_ns; /* monotonic, wall, monotonic */
+    bool started;
+} pl_poll_state;
+
+typedef enum { PL_SOURCE_RUNS, PL_SOURCE_DRAINS, PL_SOURCE_ENDED } pl_source_state;
+
+typedef struct pl_source_stage {
+    pl_stage stage; /* first */
+    pl_source_setup setup;
+    pl_source_state state;
+    pl_retry retry;
+    pl_flow_batch *building;
+    pl_ack_block *block, *given_up; /* given_up: of closed lanes, freed when idle */
+    pl_document *document;          /* for validation and event time */
+    pl_lane **lanes;                /* of this source */
+    size_t lane_count, lane_capacity;
+    pl_poll_state poll;
+    int64_t resume_ns;
+    _Atomic bool waits_for_memory, woken;
+} pl_source_stage;
+
+/* NULL: no memory. The graph sets name, ports and queues; pl_stage_release_base is part of stage.release. */
+pl_source_stage *pl_source_stage_new(pl_flow *flow, const pl_source_setup *setup);
+/* [any] Memory came back. */
+void pl_source_memory_freed(pl_source_stage *source);
+
+/* [any] Inputs handed over and not settled. */
+uint64_t pl_source_in_flight(const pl_source_stage *source);
+
+/* Between source.c, source_emit.c and poller.c: */
+bool pl_source_emit(pl_source_stage *source, const pl_emission *emission);
+pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name);
+void pl_source_close_lane(pl_source_stage *source, uint32_t lane, int64_t deadline_ns, uint64_t *settled_position);
+/* Sends what was emitted since the last time. */
+void pl_source_publish(pl_source_stage *source);
+/* Takes back what is settled and commits it. */
+void pl_source_collect(pl_source_stage *source);
+bool pl_source_full(const pl_source_stage *source);
+/* As pl_source.next, for a poller. */
+pl_status pl_poller_next(pl_source_stage *source, int64_t now_ns, int64_t *resume_ns, pl_error *error);
+void pl_poller_release(pl_source_stage *source);
+#endif

@@ -1,0 +1,172 @@
+/* From a plugin's emission to a record in the batch being built. */
+#include <base/mem.h>
+#include <base/timestamp.h>
+#include <flow/dead_letter.h>
+#include <flow/source.h>
+#include <inttypes.h>
+#include <record/encode.h>
+
+static void no_memory(pl_source_stage *source)
+{
+    pl_error error = { .struct_size = sizeof error };
+    (void)pl_fail(&error, PL_HALT, "no memory");
+    pl_flow_halt(source->stage.flow, source->stage.name, &error);
+}
+
+static pl_str copied(pl_arena *arena, pl_str text)
+{
+    return text.ptr ? pl_arena_str(arena, text) : text;
+}
+
+static const pl_field *copied_headers(pl_arena *arena, const pl_emission *emission)
+{
+    pl_field *headers = pl_arena_alloc(arena, emission->header_count * sizeof *headers);
+    for (uint32_t i = 0; headers && i < emission->header_count; i++) {
+        const pl_field *from = &emission->headers[i];
+        headers[i] = *from;
+        headers[i].name = copied(arena, from->name);
+        if (from->value.type >= PL_STR && from->value.type != PL_TIME)
+            headers[i].value.as.s = copied(arena, from->value.as.s);
+    }
+    return headers;
+}
+
+/* Event time from the payload's own fields: text as RFC 3339, a number as seconds, or milli-, micro- or nanoseconds by
+ * its size. PL_END: none of the fields is there. */
+static pl_status time_of(pl_source_stage *source, int64_t *time_ns, pl_error *error)
+{
+    for (size_t i = 0; i < source->setup.time_count; i++) {
+        pl_value value;
+        pl_status status = pl_document_get(source->document, &source->setup.time_paths[i], &value, error);
+        if (status == PL_FAILED)
+            return status;
+        if (status != PL_OK || value.type == PL_NIL)
+            continue;
+        char path[64];
+        (void)pl_path_format(&source->setup.time_paths[i], path, sizeof path);
+        if (value.type == PL_STR && pl_time_parse(value.as.s, time_ns))
+            return PL_OK;
+        if (value.type != PL_INT || value.as.i < 0)
+            return pl_fail(error, PL_REJECT, "event time %s is no RFC 3339 time: %.*s", path,
+                           value.type == PL_STR ? (int)value.as.s.len : 0, value.type == PL_STR ? value.as.s.ptr : "");
+        int64_t number = value.as.i;
+        *time_ns = number < 100000000000        ? number * 1000000000
+                   : number < 100000000000000   ? number * 1000000
+                   : number < 100000000000000000 ? number * 1000
+                                                 : number;
+        return PL_OK;
+    }
+    return PL_END;
+}
+
+/* Validates and finds the event time. */
+static pl_status inspect(pl_source_stage *source, pl_record *record, pl_error *error)
+{
+    bool json = source->setup.codec == PL_CODEC_JSON && record->payload.ptr;
+    bool check = source->setup.validate && source->setup.codec != PL_CODEC_BYTES;
+    if (check || (json && source->setup.time_count))
+        pl_document_load(source->document, record->payload, source->setup.codec);
+    if (check && pl_document_validate(source->document, error) != PL_OK)
+        return PL_FAILED;
+    if (json && source->setup.time_count && time_of(source, &record->time_unix_ns, error) == PL_FAILED)
+        return PL_FAILED;
+    if (record->time_unix_ns == 0)
+        record->time_unix_ns = pl_flow_unix(source->stage.flow);
+    return PL_OK;
+}
+
+static bool begin(pl_source_stage *source)
+{
+    if (!source->building)
+        source->building = pl_flow_batch_new(&source->stage.flow->memory);
+    pl_ack_block *full = source->block;
+    if (!full || full->count == full->capacity) {
+        source->block = pl_ack_block_new(PL_SOURCE_BATCH_RECORDS);
+        if (full && full->popped == full->count)
+            pl_free(full); /* else the last pop does it */
+    }
+    return source->building && source->block;
+}
+
+static pl_status fill(pl_flow_batch *batch, pl_record *record, const pl_emission *emission, const pl_lane *lane,
+                      pl_error *error)
+{
+    pl_arena *arena = batch->arena;
+    record->stream = copied(arena, emission->stream);
+    record->key = copied(arena, emission->key);
+    record->time_unix_ns = emission->time_unix_ns;
+    record->position = emission->position;
+    record->lane = lane->index;
+    record->header_count = emission->header_count;
+    if (emission->header_count)
+        record->headers = copied_headers(arena, emission);
+    if (emission->field_count)
+        return pl_encode_payload(arena, emission->fields, emission->field_count, &record->payload, error);
+    record->payload = copied(arena, emission->payload);
+    return PL_OK;
+}
+
+static void reject(pl_source_stage *source, const pl_record *record, const pl_error *error)
+{
+    pl_dead_letter why = { "source", "reject", PL_S(error->message), 1 };
+    pl_count(&source->stage.account.errors, 1);
+    pl_dead_letter_add(&source->stage, record, &why);
+    pl_flow_batch_cut(source->building, source->building->count - 1);
+}
+
+bool pl_source_full(const pl_source_stage *source)
+{
+    const pl_flow_batch *batch = source->building;
+    return atomic_load_explicit(&source->stage.flow->stopping, memory_order_relaxed) || source->stage.outbox ||
+           (batch && (batch->count >= PL_SOURCE_BATCH_RECORDS || pl_arena_bytes(batch->arena) >= PL_SOURCE_BATCH_BYTES));
+}
+
+static bool track(pl_source_stage *source, pl_lane *lane, pl_record *record, uint32_t flags)
+{
+    pl_account *account = &source->stage.account;
+    if (flags & PL_EMIT_REPLAY) {
+        record->flags |= PL_RECORD_REPLAY;
+        pl_count(&account->replayed, 1);
+        return true;
+    }
+    record->ack = pl_ack_block_add(source->block, &source->stage, record->position);
+    pl_count(&account->read, 1);
+    pl_count(&account->bytes, record->payload.len);
+    return pl_lane_push(lane, record->ack);
+}
+
+bool pl_source_emit(pl_source_stage *source, const pl_emission *emission)
+{
+    pl_lane *lane = source->poll.items ? source->poll.items[source->poll.current].lane
+                                       : pl_lane_at(&source->stage.flow->lanes, emission->lane);
+    if (!lane || !lane->open) {
+        pl_error error = { .struct_size = sizeof error };
+        (void)pl_fail(&error, PL_HALT, "the plugin emitted into lane %u, which is not open", emission->lane);
+        pl_flow_halt(source->stage.flow, source->stage.name, &error);
+        return false;
+    }
+    pl_record *record = begin(source) ? pl_flow_batch_add(source->building) : NULL;
+    if (!record) {
+        no_memory(source);
+        return false;
+    }
+    pl_error error = { .struct_size = sizeof error };
+    pl_status status = fill(source->building, record, emission, lane, &error);
+    if (source->poll.items)
+        record->position = ++source->poll.items[source->poll.current].position;
+    if (!track(source, lane, record, emission->flags)) {
+        no_memory(source);
+        return false;
+    }
+    if (status == PL_OK)
+        status = inspect(source, record, &error);
+    if (status != PL_OK) {
+        reject(source, record, &error);
+    } else if (record->time_unix_ns > lane->newest_unix_ns) {
+        lane->newest_unix_ns = record->time_unix_ns;
+    }
+    pl_lane_mark mark = { lane, lane->newest_unix_ns, false };
+    if (!pl_flow_batch_mark(source->building, mark))
+        no_memory(source);
+    return !pl_source_full(source);
+}

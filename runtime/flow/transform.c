@@ -1,0 +1,368 @@
+#include <base/log.h>
+#include <base/mem.h>
+#include <flow/dead_letter.h>
+#include <flow/transform.h>
+
+enum { RUN_RECORDS = 1024, OUT_KEEP_BYTES = 256 * 1024 };
+
+static void halt(pl_transform_stage *transform, const pl_error *error)
+{
+    pl_flow_halt(transform->stage.flow, transform->stage.name, error);
+}
+
+static void halt_no_memory(pl_transform_stage *transform)
+{
+    pl_error error = { .struct_size = sizeof error };
+    (void)pl_fail(&error, PL_HALT, "no memory");
+    halt(transform, &error);
+}
+
+/* ---- out -------------------------------------------------------------------- */
+
+/* How far the lane has come for those downstream: not beyond what is still buffered or deferred here. */
+static pl_lane_mark progress(const pl_transform_stage *transform, const pl_merge_lane *lane)
+{
+    int64_t time = lane->newest_unix_ns;
+    if (lane->count && lane->heap[0].record->time_unix_ns <= time)
+        time = lane->heap[0].record->time_unix_ns - 1;
+    int64_t deferred = pl_defers_next(&transform->defers);
+    bool pending = deferred != INT64_MAX;
+    if (pending && deferred <= time)
+        time = deferred - 1;
+    return (pl_lane_mark){ lane->lane, time, lane->closed && lane->count == 0 && !pending };
+}
+
+static bool news(const pl_transform_stage *transform, const pl_merge_lane *lane)
+{
+    pl_lane_mark mark = progress(transform, lane);
+    return mark.time_unix_ns != lane->told_unix_ns || mark.closed != lane->told_closed || !lane->told;
+}
+
+static bool any_news(const pl_transform_stage *transform)
+{
+    for (size_t i = 0; i < transform->merge.lane_count; i++)
+        if (news(transform, &transform->merge.lanes[i]))
+            return true;
+    return false;
+}
+
+static bool add_marks(pl_transform_stage *transform, pl_flow_batch **batch)
+{
+    if (!*batch)
+        *batch = pl_flow_batch_new(&transform->stage.flow->memory);
+    bool ok = *batch != NULL;
+    for (size_t i = 0; ok && i < transform->merge.lane_count; i++)
+        if (news(transform, &transform->merge.lanes[i]))
+            ok = pl_flow_batch_mark(*batch, progress(transform, &transform->merge.lanes[i]));
+    return ok;
+}
+
+static void told(pl_transform_stage *transform)
+{
+    for (size_t i = 0; i < transform->merge.lane_count; i++) {
+        pl_merge_lane *lane = &transform->merge.lanes[i];
+        pl_lane_mark mark = progress(transform, lane);
+        lane->told = true;
+        lane->told_unix_ns = mark.time_unix_ns;
+        lane->told_closed = mark.closed;
+    }
+}
+
+static void publish(pl_transform_stage *transform)
+{
+    pl_stage *stage = &transform->stage;
+    bool tell = any_news(transform);
+    for (uint32_t p = stage->port_count; p-- > 0;) { /* the main one last: others point into it */
+        pl_flow_batch **batch = &transform->out[p];
+        if (!stage->ports[p].edge_count) {
+            if (*batch && pl_arena_bytes((*batch)->arena) > OUT_KEEP_BYTES) {
+                pl_flow_batch_unref(*batch);
+                *batch = NULL;
+            }
+            continue;
+        }
+        if (tell && !add_marks(transform, batch)) {
+            halt_no_memory(transform);
+            return;
+        }
+        if (!*batch || (!(*batch)->count && !(*batch)->mark_count))
+            continue;
+        pl_flow_batch *sent = *batch;
+        *batch = NULL;
+        if (!pl_stage_send(stage, &stage->ports[p], sent))
+            halt_no_memory(transform);
+    }
+    if (tell)
+        told(transform);
+    pl_dead_letter_flush(stage);
+}
+
+/* ---- in --------------------------------------------------------------------- */
+
+static bool out_full(const pl_transform_stage *transform)
+{
+    return transform->stage.outbox || (transform->out[0] && (transform->out[0]->count >= PL_TRANSFORM_BATCH_RECORDS ||
+                                                             pl_arena_bytes(transform->out[0]->arena) > 2 * OUT_KEEP_BYTES));
+}
+
+static bool run_due_defers(pl_transform_stage *transform, int64_t before_unix_ns)
+{
+    bool ran = false;
+    while (pl_defers_next(&transform->defers) < before_unix_ns && !out_full(transform)) {
+        pl_deferred next = pl_defers_take(&transform->defers);
+        pl_transform_deferred(transform, &next);
+        ran = true;
+    }
+    return ran;
+}
+
+/* Everything whose event time has come: records and deferred functions, in the order of time. */
+static bool run_merged(pl_transform_stage *transform)
+{
+    pl_merge *merge = &transform->merge;
+    bool ran = false;
+    for (int i = 0; i < RUN_RECORDS && !out_full(transform); i++) {
+        int64_t bound = pl_merge_bound(merge, transform->now_ns);
+        int64_t head = pl_merge_head(merge);
+        if (run_due_defers(transform, head < bound ? head : bound))
+            ran = true;
+        pl_merge_item item;
+        if (out_full(transform) || !pl_merge_next(merge, bound, transform->now_ns, &item))
+            return ran;
+        pl_transform_record(transform, item.record, item.batch);
+        pl_flow_batch_unref(item.batch);
+        ran = true;
+    }
+    return true;
+}
+
+/* Without `order` records run as they arrive, and time is the newest that was seen. */
+static void run_packet(pl_transform_stage *transform, const pl_packet *packet)
+{
+    pl_merge *merge = &transform->merge;
+    for (uint32_t i = 0; i < packet->count; i++) {
+        if (pl_defers_pending(&transform->defers))
+            (void)run_due_defers(transform, packet->records[i]->time_unix_ns);
+        pl_transform_record(transform, packet->records[i], packet->batch);
+    }
+    if (!pl_merge_observe(merge, packet, transform->now_ns))
+        halt_no_memory(transform);
+}
+
+static bool take_packet(pl_transform_stage *transform)
+{
+    pl_packet packet;
+    if (!pl_stage_take(&transform->stage, &packet))
+        return false;
+    pl_account *account = &transform->stage.account;
+    uint32_t replayed = 0;
+    for (uint32_t i = 0; i < packet.count; i++)
+        replayed += packet.records[i]->flags & PL_RECORD_REPLAY ? 1 : 0;
+    pl_count(&account->read, packet.count - replayed);
+    pl_count(&account->replayed, replayed);
+    transform->heard_ns = transform->now_ns;
+    if (transform->setup.ordered) {
+        if (!pl_merge_take(&transform->merge, &packet, transform->now_ns))
+            halt_no_memory(transform);
+    } else {
+        run_packet(transform, &packet);
+    }
+    pl_flow_batch_unref(packet.batch);
+    return true;
+}
+
+static int64_t run_timers(pl_transform_stage *transform)
+{
+    int64_t soonest = INT64_MAX;
+    for (size_t i = 0; i < transform->timer_count; i++) {
+        pl_timer *timer = &transform->timers[i];
+        int64_t period = pl_script_timer_period(transform->script, i);
+        if (transform->now_ns >= timer->due_ns) {
+            pl_transform_timer(transform, i);
+            timer->due_ns += period;
+            if (timer->due_ns <= transform->now_ns) /* late: no burst to catch up */
+                timer->due_ns = transform->now_ns + period;
+        }
+        soonest = timer->due_ns < soonest ? timer->due_ns : soonest;
+    }
+    return soonest;
+}
+
+/* ---- durable state ------------------------------------------------------------ */
+
+static void take_snapshot(pl_transform_stage *transform)
+{
+    pl_error error = { .struct_size = sizeof error };
+    pl_buf state = PL_BUF(PL_CHECKPOINT_MAX_BYTES);
+    if (pl_script_save(transform->script, &state, &error) != PL_OK)
+        halt(transform, &error);
+    else if (!pl_checkpoint_take(&transform->checkpoint, pl_buf_str(&state), &transform->merge, transform->now_ns))
+        halt_no_memory(transform);
+    pl_buf_release(&state);
+}
+
+static void run_checkpoint(pl_transform_stage *transform)
+{
+    pl_error error = { .struct_size = sizeof error };
+    bool final = transform->drained;
+    if (pl_checkpoint_advance(&transform->checkpoint, &error) == PL_FAILED)
+        halt(transform, &error);
+    if (!pl_checkpoint_due(&transform->checkpoint, transform->now_ns, final))
+        return;
+    take_snapshot(transform);
+    if (pl_checkpoint_advance(&transform->checkpoint, &error) == PL_FAILED)
+        halt(transform, &error);
+}
+
+/* ---- the step ------------------------------------------------------------------- */
+
+static bool start(pl_transform_stage *transform)
+{
+    transform->started = true;
+    pl_stage *stage = &transform->stage;
+    transform->heard_ns = transform->now_ns;
+    transform->out = pl_calloc(stage->port_count + 1, sizeof *transform->out);
+    transform->call.marks = pl_calloc(stage->port_count + 1, sizeof *transform->call.marks);
+    transform->timer_count = transform->script ? pl_script_timer_count(transform->script) : 0;
+    transform->timers = pl_calloc(transform->timer_count + 1, sizeof *transform->timers);
+    if (!transform->out || !transform->call.marks || !transform->timers)
+        return false;
+    for (size_t i = 0; i < transform->timer_count; i++)
+        transform->timers[i].due_ns = transform->now_ns + pl_script_timer_period(transform->script, i);
+    return pl_merge_init(&transform->merge, &transform->setup.merge, transform->now_ns);
+}
+
+static void drain(pl_transform_stage *transform)
+{
+    transform->merge.ended = true;
+    if (transform->setup.ordered ? run_merged(transform) : run_due_defers(transform, INT64_MAX))
+        return;
+    transform->drained = !transform->merge.buffered && !pl_defers_pending(&transform->defers);
+}
+
+static int64_t resume_at(const pl_transform_stage *transform, int64_t timer_ns)
+{
+    const pl_merge *merge = &transform->merge;
+    int64_t resume = timer_ns;
+    if (merge->buffered || pl_defers_pending(&transform->defers)) {
+        int64_t idle = transform->setup.ordered ? pl_merge_resume(merge, transform->now_ns)
+                                                : transform->heard_ns + transform->setup.merge.idle_ns;
+        resume = idle < resume ? idle : resume;
+    }
+    if (transform->setup.durable && !pl_checkpoint_done(&transform->checkpoint)) {
+        int64_t look = transform->now_ns + PL_FLOW_TICK_NS;
+        resume = look < resume ? look : resume;
+    }
+    return resume;
+}
+
+static pl_step finish(pl_transform_stage *transform)
+{
+    if (!pl_stage_drain(&transform->stage))
+        return pl_step_idle(INT64_MAX);
+    if (!transform->closed)
+        pl_stage_close(&transform->stage);
+    transform->closed = true;
+    if (transform->setup.durable)
+        run_checkpoint(transform);
+    if (!transform->setup.durable || pl_checkpoint_done(&transform->checkpoint))
+        return pl_step_done();
+    return pl_step_idle(transform->now_ns + PL_FLOW_TICK_NS / 10);
+}
+
+static pl_step step(pl_stage *stage, int64_t now_ns)
+{
+    pl_transform_stage *transform = (pl_transform_stage *)stage;
+    transform->now_ns = now_ns;
+    if (atomic_load(&stage->flow->aborting))
+        return pl_step_done();
+    if (!transform->started && !start(transform)) {
+        halt_no_memory(transform);
+        return pl_step_done();
+    }
+    if (transform->drained)
+        return finish(transform);
+    if (!pl_stage_drain(stage))
+        return pl_step_idle(INT64_MAX);
+    bool ended = pl_stage_inputs_ended(stage); /* before taking: what came in before the end is not missed */
+    bool worked = take_packet(transform);
+    if (!worked && ended)
+        drain(transform);
+    else if (transform->setup.ordered)
+        worked = run_merged(transform) || worked;
+    else if (now_ns - transform->heard_ns >= transform->setup.merge.idle_ns)
+        worked = run_due_defers(transform, INT64_MAX) || worked;
+    int64_t timer_ns = run_timers(transform);
+    publish(transform);
+    if (transform->setup.durable)
+        run_checkpoint(transform);
+    return worked || ended ? pl_step_again() : pl_step_idle(resume_at(transform, timer_ns));
+}
+
+/* ---- life ----------------------------------------------------------------------- */
+
+static void release(pl_stage *stage)
+{
+    pl_transform_stage *transform = (pl_transform_stage *)stage;
+    for (uint32_t p = 0; transform->out && p < stage->port_count; p++)
+        pl_flow_batch_unref(transform->out[p]);
+    pl_free((void *)transform->out);
+    pl_free(transform->timers);
+    pl_defers_free(&transform->defers);
+    pl_merge_release(&transform->merge);
+    pl_checkpoint_release(&transform->checkpoint);
+    pl_transform_calls_release(transform);
+    pl_script_free(&transform->script);
+    pl_when_free(&transform->when);
+    pl_stage_release_base(stage);
+}
+
+static pl_status load(pl_transform_stage *transform, pl_error *error)
+{
+    pl_transform_setup *setup = &transform->setup;
+    if (setup->durable &&
+        pl_checkpoint_open(&transform->checkpoint, setup->checkpoint_path, PL_CHECKPOINT_EVERY_NS, &setup->script.state,
+                           error) != PL_OK)
+        return PL_FAILED;
+    if (setup->when) {
+        transform->when = pl_when_new(setup->when, setup->when_path, setup->when_line, setup->script.clock, error);
+        if (!transform->when)
+            return PL_FAILED;
+    }
+    setup->script.host = &transform->script_host;
+    if (setup->script.path || setup->script.text) {
+        transform->script = pl_script_new(&setup->script, error);
+        if (!transform->script)
+            return PL_FAILED;
+    }
+    return PL_OK;
+}
+
+pl_transform_stage *pl_transform_stage_new(pl_flow *flow, const pl_transform_setup *setup, const char *name, pl_error *error)
+{
+    pl_transform_stage *transform = pl_calloc(1, sizeof *transform);
+    if (!transform) {
+        (void)pl_fail(error, PL_HALT, "no memory");
+        return NULL;
+    }
+    transform->stage.flow = flow;
+    transform->stage.name = name;
+    transform->stage.step = step;
+    transform->stage.release = release;
+    transform->setup = *setup;
+    if (!pl_transform_calls_init(transform) || load(transform, error) != PL_OK) {
+        release(&transform->stage);
+        pl_free(transform);
+        return NULL;
+    }
+    return transform;
+}
+
+uint64_t pl_transform_in_flight(const pl_transform_stage *transform)
+{
+    const pl_account *account = &transform->stage.account;
+    uint64_t done =
+        pl_counted(&account->delivered) + pl_counted(&account->filtered) + pl_counted(&account->dead_lettered);
+    uint64_t read = pl_counted(&account->read);
+    return read > done ? read - done : 0;
+}

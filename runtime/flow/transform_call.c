@@ -1,0 +1,234 @@
+/* One call of the script: what it gives out joins the batches of the ports only if the whole call succeeds. */
+#include <base/log.h>
+#include <base/mem.h>
+#include <flow/dead_letter.h>
+#include <flow/transform.h>
+
+enum { CALL_KEYS_MAX = 1 << 20 };
+
+static pl_status no_memory(pl_error *error)
+{
+    return pl_fail(error, PL_HALT, "no memory");
+}
+
+static pl_flow_batch *out_of(pl_transform_stage *transform, uint32_t port)
+{
+    if (!transform->out[port])
+        transform->out[port] = pl_flow_batch_new(&transform->stage.flow->memory);
+    return transform->out[port];
+}
+
+static pl_status on_emit(void *self, const char *name, const pl_record *given, pl_error *error)
+{
+    pl_transform_stage *transform = self;
+    pl_call *call = &transform->call;
+    pl_port *port = pl_stage_port(&transform->stage, name);
+    uint32_t references = pl_port_references(port);
+    if (references == 0 || call->silent)
+        return PL_OK;
+    uint32_t index = (uint32_t)(port - transform->stage.ports);
+    pl_flow_batch *batch = out_of(transform, index);
+    pl_record *record = batch ? pl_flow_batch_add(batch) : NULL;
+    if (!record)
+        return no_memory(error);
+    *record = *given;
+    record->ack = call->ack;
+    record->flags = call->input ? call->input->flags : 0;
+    if (!pl_flow_batch_keep(batch, call->batch) || (index > 0 && !pl_flow_batch_keep(batch, transform->out[0])))
+        return no_memory(error);
+    call->references += references;
+    call->given++;
+    return PL_OK;
+}
+
+static pl_status on_defer(void *self, int64_t at_unix_ns, pl_str key, int ref, pl_error *error)
+{
+    pl_transform_stage *transform = self;
+    pl_call *call = &transform->call;
+    bool known = pl_defers_find(&transform->defers, at_unix_ns, key) != NULL;
+    for (size_t i = 0; !known && i < call->defer_count; i++)
+        known = call->defers[i].at == at_unix_ns && call->defers[i].key_len == key.len &&
+                memcmp(call->keys.data + call->defers[i].key_start, key.ptr, key.len) == 0;
+    if (call->defer_count == call->defer_capacity) {
+        size_t capacity = call->defer_capacity ? call->defer_capacity * 2 : 8;
+        pl_asked *grown = pl_realloc(call->defers, capacity, sizeof *call->defers);
+        if (!grown)
+            return no_memory(error);
+        call->defers = grown;
+        call->defer_capacity = capacity;
+    }
+    size_t start = call->keys.len;
+    pl_buf_add(&call->keys, key.ptr, key.len);
+    if (pl_buf_failed(&call->keys))
+        return no_memory(error);
+    call->defers[call->defer_count++] = (pl_asked){ at_unix_ns, start, key.len, ref, known };
+    return known ? PL_AGAIN : PL_OK;
+}
+
+static void begin(pl_transform_stage *transform, const pl_record *input, pl_flow_batch *batch, pl_ack *ack, bool silent)
+{
+    pl_call *call = &transform->call;
+    call->input = input;
+    call->batch = batch;
+    call->ack = ack;
+    call->silent = silent;
+    call->references = call->given = 0;
+    call->defer_count = 0;
+    pl_buf_clear(&call->keys);
+    for (uint32_t p = 0; p < transform->stage.port_count; p++)
+        call->marks[p] = transform->out[p] ? transform->out[p]->count : 0;
+}
+
+static void undo(pl_transform_stage *transform)
+{
+    pl_call *call = &transform->call;
+    for (uint32_t p = 0; p < transform->stage.port_count; p++)
+        if (transform->out[p])
+            pl_flow_batch_cut(transform->out[p], call->marks[p]);
+    for (size_t i = 0; i < call->defer_count; i++)
+        if (!call->defers[i].known)
+            pl_script_forget(transform->script, call->defers[i].ref);
+}
+
+static bool keep_defers(pl_transform_stage *transform, const pl_record *asker)
+{
+    pl_call *call = &transform->call;
+    pl_record nobody = { 0 };
+    if (!asker)
+        asker = &nobody;
+    for (size_t i = 0; i < call->defer_count; i++) {
+        pl_str key = { call->keys.data ? call->keys.data + call->defers[i].key_start : "", call->defers[i].key_len };
+        pl_deferred *waiting = pl_defers_find(&transform->defers, call->defers[i].at, key);
+        if (waiting ? !pl_deferred_join(waiting, asker)
+                    : !pl_defers_add(&transform->defers, call->defers[i].at, key, call->defers[i].ref, asker, call->batch))
+            return false;
+    }
+    return true;
+}
+
+static void halt(pl_transform_stage *transform, const pl_error *error)
+{
+    pl_flow_halt(transform->stage.flow, transform->stage.name, error);
+}
+
+static void dead(pl_transform_stage *transform, const pl_record *record, const pl_error *error)
+{
+    pl_stage *stage = &transform->stage;
+    pl_str reasons = pl_script_reasons(transform->script);
+    pl_dead_letter why = { "transform", error->code ? "script" : "reject", reasons.len ? reasons : PL_S(error->message), 1 };
+    pl_count(&stage->account.errors, 1);
+    pl_log(PL_WARN, stage->name, "%s", error->message);
+    pl_dead_letter_add(stage, record, &why);
+}
+
+/* Ends the call; true when it succeeded. */
+static bool finish(pl_transform_stage *transform, pl_status status, pl_error *error)
+{
+    if (status == PL_OK && !keep_defers(transform, transform->call.input))
+        status = no_memory(error);
+    if (status == PL_OK)
+        return true;
+    undo(transform);
+    if (error->error_class == PL_HALT)
+        halt(transform, error);
+    return false;
+}
+
+static bool wanted(pl_transform_stage *transform, const pl_record *record, pl_error *error, bool *failed)
+{
+    bool pass = true;
+    *failed = transform->when && pl_when_test(transform->when, record, &pass, error) != PL_OK;
+    return pass && !*failed;
+}
+
+static void pass_on(pl_transform_stage *transform, const pl_record *record, pl_flow_batch *batch, pl_error *error)
+{
+    begin(transform, record, batch, record->ack, false);
+    if (on_emit(transform, NULL, record, error) != PL_OK)
+        halt(transform, error);
+}
+
+void pl_transform_record(pl_transform_stage *transform, const pl_record *record, pl_flow_batch *batch)
+{
+    pl_account *account = &transform->stage.account;
+    const pl_lane *lane = pl_lane_at(&transform->stage.flow->lanes, record->lane);
+    pl_error error = { .struct_size = sizeof error };
+    bool replay = record->flags & PL_RECORD_REPLAY;
+    bool failed;
+    transform->call.references = 0;
+    transform->call.given = 0;
+    if (transform->setup.durable && !replay) {
+        if (pl_checkpoint_covers(&transform->checkpoint, lane, record->position)) {
+            pl_count(&account->filtered, 1);
+            pl_ack_done(record->ack, PL_OUTCOME_FILTERED);
+            return;
+        }
+        if (!pl_checkpoint_note(&transform->checkpoint, lane, record)) {
+            (void)no_memory(&error);
+            halt(transform, &error);
+        }
+    }
+    bool ok = true;
+    if (wanted(transform, record, &error, &failed)) {
+        if (transform->script) {
+            begin(transform, record, batch, record->ack, replay && transform->setup.rebuilt);
+            ok = finish(transform, pl_script_record(transform->script, record, out_of(transform, 0)->arena, &error), &error);
+        } else {
+            pass_on(transform, record, batch, &error);
+        }
+    }
+    if (!ok || failed) {
+        if (!replay)
+            pl_count(&account->dead_lettered, 1);
+        dead(transform, record, &error); /* takes over our reference */
+        return;
+    }
+    if (!replay)
+        pl_count(transform->call.given ? &account->delivered : &account->filtered, 1);
+    pl_ack_add(record->ack, transform->call.references);
+    pl_ack_done(record->ack, PL_OUTCOME_FILTERED);
+}
+
+void pl_transform_deferred(pl_transform_stage *transform, pl_deferred *deferred)
+{
+    pl_error error = { .struct_size = sizeof error };
+    pl_record *envelope = &deferred->envelope;
+    envelope->ack = deferred->group;
+    if (deferred->live)
+        envelope->flags &= ~(uint32_t)PL_RECORD_REPLAY;
+    begin(transform, envelope, deferred->batch, deferred->group,
+          !deferred->live && (transform->setup.rebuilt || !deferred->group));
+    pl_status status =
+        pl_script_deferred(transform->script, deferred->ref, envelope, out_of(transform, 0)->arena, &error);
+    if (finish(transform, status, &error)) {
+        pl_ack_add(deferred->group, transform->call.references);
+    } else if (deferred->live) {
+        pl_ack_add(deferred->group, 1); /* the dead letter's */
+        dead(transform, envelope, &error);
+    }
+    pl_deferred_release(deferred, PL_OUTCOME_FILTERED);
+}
+
+void pl_transform_timer(pl_transform_stage *transform, size_t index)
+{
+    pl_error error = { .struct_size = sizeof error };
+    begin(transform, NULL, NULL, NULL, false);
+    if (finish(transform, pl_script_timer(transform->script, index, out_of(transform, 0)->arena, &error), &error))
+        pl_count(&transform->stage.account.born, transform->call.given);
+    else if (error.error_class != PL_HALT)
+        pl_log(PL_WARN, transform->stage.name, "%s", error.message);
+}
+
+bool pl_transform_calls_init(pl_transform_stage *transform)
+{
+    transform->script_host = (pl_script_host){ .self = transform, .emit = on_emit, .defer = on_defer };
+    transform->call.keys = PL_BUF(CALL_KEYS_MAX);
+    return true;
+}
+
+void pl_transform_calls_release(pl_transform_stage *transform)
+{
+    pl_free(transform->call.defers);
+    pl_free(transform->call.marks);
+    pl_buf_release(&transform->call.keys);
+}
