@@ -130,12 +130,25 @@ class Broker(Process):
                 str(self.directory / "server.properties")]
 
     def ready(self):
-        """It is known to the cluster, itself included, and knows who the controller is."""
+        """It is known to the cluster, itself included, knows who the controller is, and knows the topics it holds."""
         try:
             found = kafka_wire.metadata(("127.0.0.1", self.port), timeout=5)
         except OSError:
             return False
-        return self.node in found["brokers"] and found["controller"] >= 0
+        if self.node not in found["brokers"] or found["controller"] < 0:
+            return False
+        # A broker that comes back answers before the controller has told it of its topics ("unknown topic"). With
+        # other brokers, a partition may rightly be without a leader for longer than a start should wait.
+        alone = len(self._cluster.brokers) == 1
+        return all(topic in found["topics"] and (not alone or found["topics"][topic].get(partition, -1) >= 0)
+                   for topic, partition in self._held())
+
+    def _held(self):
+        """The (topic, partition) pairs that its log directory has, Kafka's own topics aside."""
+        for path in (self.directory / "data").glob("*-*"):
+            topic, _, partition = path.name.rpartition("-")
+            if partition.isdigit() and not topic.startswith("__"):
+                yield topic, int(partition)
 
 
 class Kafka:

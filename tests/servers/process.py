@@ -64,6 +64,10 @@ _signals_set = False
 
 
 def _stop_all():
+    # All are told first: the brokers of a cluster need each other to end in order.
+    for server in _running:
+        server.signal_group(server.stop_signal)
+        server.signal_group(signal.SIGCONT)
     for server in list(reversed(_running)):
         with contextlib.suppress(Exception):
             server.stop()
