@@ -63,13 +63,17 @@ if [ ${#packages[@]} -gt 0 ]; then
     apt_get() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q "$@"; }
     apt_get update
     conf=/etc/postgresql-common/createcluster.conf
+    changed=
     if [[ " ${packages[*]} " == *" postgresql "* ]]; then
         # The tests make clusters of their own: without this, Debian would also make one, and start it at each boot.
         apt_get install -y --no-install-recommends postgresql-common
-        "${as_root[@]}" sed -i 's/^#create_main_cluster = true/create_main_cluster = false/' "$conf"
+        if grep -q '^#create_main_cluster = true' "$conf"; then
+            "${as_root[@]}" sed -i 's/^#create_main_cluster = true/create_main_cluster = false/' "$conf"
+            changed=yes
+        fi
     fi
     apt_get install -y --no-install-recommends "${packages[@]}"
-    if [[ " ${packages[*]} " == *" postgresql "* ]]; then
+    if [ -n "$changed" ]; then
         "${as_root[@]}" sed -i 's/^create_main_cluster = false/#create_main_cluster = true/' "$conf"
     fi
 fi
