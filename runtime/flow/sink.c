@@ -137,7 +137,7 @@ static void let_plugin_work(pl_sink_stage *sink, int64_t *resume_ns)
         *resume_ns = look_ns;
 }
 
-static pl_step step(pl_stage *stage, int64_t now_ns)
+static pl_stepped step(pl_stage *stage, int64_t now_ns)
 {
     pl_sink_stage *sink = (pl_sink_stage *)stage;
     sink->now_ns = now_ns;

@@ -211,7 +211,7 @@ static void end(pl_source_stage *source)
     source->state = PL_SOURCE_DRAINS;
 }
 
-static pl_step run(pl_source_stage *source, int64_t now_ns)
+static pl_stepped run(pl_source_stage *source, int64_t now_ns)
 {
     pl_stage *stage = &source->stage;
     pl_flow *flow = stage->flow;
@@ -251,7 +251,7 @@ uint64_t pl_source_in_flight(const pl_source_stage *source)
     return read > settled ? read - settled : 0;
 }
 
-static pl_step step(pl_stage *stage, int64_t now_ns)
+static pl_stepped step(pl_stage *stage, int64_t now_ns)
 {
     pl_source_stage *source = (pl_source_stage *)stage;
     if (atomic_load(&stage->flow->aborting)) {

@@ -12,10 +12,10 @@ typedef enum {
     PL_STEP_IDLE,  /* step again when woken, or at resume_ns */
     PL_STEP_DONE   /* never again */
 } pl_step_state;
-typedef struct pl_step {
+typedef struct pl_stepped {
     pl_step_state state;
     int64_t resume_ns; /* monotonic; INT64_MAX: only when woken */
-} pl_step;
+} pl_stepped;
 
 /* Counters of one component worker. Written by its own thread, read by any. */
 typedef struct pl_account {
@@ -47,7 +47,7 @@ struct pl_stage {
     pl_flow *flow;
     const char *name; /* the component's */
     uint32_t worker;
-    pl_step (*step)(pl_stage *stage, int64_t now_ns);
+    pl_stepped (*step)(pl_stage *stage, int64_t now_ns);
     void (*release)(pl_stage *stage); /* frees all but the struct's own memory; threads are gone */
     pl_account account;
     pl_queue **inputs;
@@ -73,17 +73,17 @@ void pl_stage_note(pl_stage *stage);
 /* Clears the note; true if there was one. The driver calls it before a step. */
 bool pl_stage_take_note(pl_stage *stage);
 
-static inline pl_step pl_step_again(void)
+static inline pl_stepped pl_step_again(void)
 {
-    return (pl_step){ PL_STEP_AGAIN, 0 };
+    return (pl_stepped){ PL_STEP_AGAIN, 0 };
 }
-static inline pl_step pl_step_idle(int64_t resume_ns)
+static inline pl_stepped pl_step_idle(int64_t resume_ns)
 {
-    return (pl_step){ PL_STEP_IDLE, resume_ns };
+    return (pl_stepped){ PL_STEP_IDLE, resume_ns };
 }
-static inline pl_step pl_step_done(void)
+static inline pl_stepped pl_step_done(void)
 {
-    return (pl_step){ PL_STEP_DONE, INT64_MAX };
+    return (pl_stepped){ PL_STEP_DONE, INT64_MAX };
 }
 
 /* The stage's own thread only: */

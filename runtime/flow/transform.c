@@ -256,7 +256,7 @@ static int64_t resume_at(const pl_transform_stage *transform, int64_t timer_ns)
     return resume;
 }
 
-static pl_step finish(pl_transform_stage *transform)
+static pl_stepped finish(pl_transform_stage *transform)
 {
     if (!pl_stage_drain(&transform->stage))
         return pl_step_idle(INT64_MAX);
@@ -270,7 +270,7 @@ static pl_step finish(pl_transform_stage *transform)
     return pl_step_idle(transform->now_ns + PL_FLOW_TICK_NS / 10);
 }
 
-static pl_step step(pl_stage *stage, int64_t now_ns)
+static pl_stepped step(pl_stage *stage, int64_t now_ns)
 {
     pl_transform_stage *transform = (pl_transform_stage *)stage;
     transform->now_ns = now_ns;

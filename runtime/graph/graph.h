@@ -1,0 +1,97 @@
+/* One pipeline as stages and queues: planned from its file, opened, driven, and accounted for. [main] unless noted. */
+#ifndef PL_GRAPH_GRAPH_H
+#define PL_GRAPH_GRAPH_H
+#include <config/pipeline.h>
+#include <flow/sink.h>
+#include <flow/source.h>
+#include <flow/transform.h>
+#include <plugin/loader.h>
+
+enum { PL_MEMORY_DEFAULT_BYTES = 64 << 20 };
+
+typedef struct pl_graph_setup {
+    const pl_pipeline *pipeline; /* outlives the graph */
+    pl_loader *loader;           /* likewise */
+    const pl_clock *clock;       /* NULL: the system's; the seeded scheduler brings its own */
+    const char *data_dir;        /* of all pipelines; this one's is data_dir/NAME */
+} pl_graph_setup;
+
+/* One component at work. */
+typedef struct pl_node_plan {
+    const pl_component_spec *spec; /* NULL: the dead-letter sink the runtime provides */
+    const char *name;
+    pl_kind kind;
+    const pl_component *component; /* source, sink */
+    void *config;                  /* filled from `with` */
+    pl_instance *instance;
+    pl_stage **stages; /* one a worker */
+    uint32_t worker_count;
+    pl_path by; /* transform with workers > 1 and `by: FIELD` */
+    bool by_field;
+    pl_path *time_paths;
+    uint32_t *upstream; /* ranks of the sources above */
+    size_t upstream_count;
+} pl_node_plan;
+
+typedef struct pl_graph {
+    pl_graph_setup setup;
+    pl_flow flow;
+    pl_arena *arena; /* owns the plans and configs */
+    pl_node_plan *nodes;
+    size_t node_count;
+    int dead_letter; /* index in nodes */
+    char *data_dir;  /* this pipeline's */
+    int lock_fd;
+    pl_virtual_clock virtual_clock;
+    bool opened, flow_ready;
+    pl_queue **queues; /* all of them, to be freed */
+    size_t queue_count, queue_capacity;
+    struct pl_driver *driver;
+} pl_graph;
+
+/* Loads plugins, checks all options and scripts; makes nothing and connects nowhere. All mistakes go to diags. A graph
+ * comes back even then (NULL: no memory), to be freed with pl_graph_free. */
+pl_graph *pl_graph_plan(const pl_graph_setup *setup, pl_diags *diags);
+void pl_graph_free(pl_graph **graph); /* nulls; NULL allowed. Destroys the plugin instances. */
+
+/* Takes the data_dir, creates the instances and stages. PL_FAILED: `component` (may be "") and error say why. */
+pl_status pl_graph_open(pl_graph *graph, const char **component, pl_error *error);
+
+/* ---- driving: threads -------------------------------------------------------------- */
+
+/* Starts a thread a stage. `changed` is called when the graph ended or must be stopped. [any] */
+pl_status pl_graph_start(pl_graph *graph, void (*changed)(void *self), void *self, pl_error *error);
+/* [any] All stages are done. */
+bool pl_graph_ended(const pl_graph *graph);
+/* Sources hand over nothing more; what is inside is finished. Idempotent. */
+void pl_graph_stop(pl_graph *graph);
+/* Everything returns as soon as it can, settled or not. Idempotent. */
+void pl_graph_abort(pl_graph *graph);
+/* Waits for the threads; after an abort, or once it ended. */
+void pl_graph_join(pl_graph *graph);
+
+/* ---- driving: the seeded scheduler ---------------------------------------------------- */
+
+/* Runs to the end in this thread, under a virtual clock. `stop` (may be NULL) is asked now and then. PL_FAILED: the graph
+ * can't go on (nothing is runnable and no timer is set). */
+pl_status pl_graph_run_seeded(pl_graph *graph, uint64_t seed, bool (*stop)(void *self), void *self, pl_error *error);
+
+/* ---- the account ------------------------------------------------------------------------ */
+
+typedef struct pl_counts {
+    uint64_t read, delivered, filtered, dead_lettered, in_flight, born, replayed, retries, errors, bytes;
+} pl_counts;
+/* [any] Of all workers; while the graph runs in_flight is a difference, afterwards it is counted. */
+pl_counts pl_node_counts(const pl_graph *graph, const pl_node_plan *node);
+/* Once ended: read = delivered + filtered + dead_lettered + in_flight for every component. */
+bool pl_graph_balanced(const pl_graph *graph);
+/* Once ended: inputs of sources that were not settled. */
+uint64_t pl_graph_unsettled(const pl_graph *graph);
+
+/* Between the files of this room: */
+/* What plan.c checks a script with, and open.c runs it with. */
+pl_script_setup pl_graph_script_setup(pl_graph *graph, const pl_component_spec *spec, pl_diags *diags);
+pl_status pl_graph_wire(pl_graph *graph, pl_error *error);
+pl_status pl_graph_provide_dead_letter(pl_graph *graph, pl_diags *diags);
+uint32_t pl_graph_stage_count(const pl_graph *graph);
+#endif

@@ -1,0 +1,97 @@
+/* Ports, edges and queues: who reads what of whom. */
+#include <base/mem.h>
+#include <graph/graph.h>
+
+static pl_status no_memory(pl_error *error)
+{
+    return pl_fail(error, PL_HALT, "no memory");
+}
+
+static pl_port *port_of(pl_stage *stage, const char *name)
+{
+    pl_port *known = pl_stage_port(stage, name);
+    if (known)
+        return known;
+    pl_port *grown = pl_realloc(stage->ports, stage->port_count + 1, sizeof *grown);
+    if (!grown)
+        return NULL;
+    stage->ports = grown;
+    stage->ports[stage->port_count] = (pl_port){ .name = name };
+    return &stage->ports[stage->port_count++];
+}
+
+static pl_queue *queue_between(pl_graph *graph, pl_stage *producer, pl_stage *consumer)
+{
+    pl_queue *queue = pl_calloc(1, sizeof *queue);
+    pl_queue **inputs = pl_realloc((void *)consumer->inputs, consumer->input_count + 1, sizeof *inputs);
+    if (inputs)
+        consumer->inputs = inputs;
+    pl_queue **queues = pl_realloc((void *)graph->queues, graph->queue_count + 1, sizeof *queues);
+    if (queues)
+        graph->queues = queues;
+    if (!queue || !inputs || !queues) {
+        pl_free(queue);
+        return NULL;
+    }
+    queue->producer = producer;
+    queue->consumer = consumer;
+    consumer->inputs[consumer->input_count++] = queue;
+    graph->queues[graph->queue_count++] = queue;
+    return queue;
+}
+
+static pl_status connect(pl_graph *graph, pl_stage *producer, const char *port_name, pl_node_plan *to, pl_error *error)
+{
+    pl_port *port = port_of(producer, port_name);
+    if (!port)
+        return no_memory(error);
+    pl_edge *edges = pl_realloc(port->edges, port->edge_count + 1, sizeof *edges);
+    pl_queue **queues = pl_calloc(to->worker_count, sizeof(pl_queue *));
+    if (edges)
+        port->edges = edges;
+    if (!edges || !queues) {
+        pl_free((void *)queues);
+        return no_memory(error);
+    }
+    port->edges[port->edge_count++] =
+        (pl_edge){ .queues = queues, .queue_count = to->worker_count, .by = to->by_field ? &to->by : NULL };
+    for (uint32_t w = 0; w < to->worker_count; w++) {
+        queues[w] = queue_between(graph, producer, to->stages[w]);
+        if (!queues[w])
+            return no_memory(error);
+    }
+    return PL_OK;
+}
+
+static pl_status wire_inputs(pl_graph *graph, pl_node_plan *node, pl_error *error)
+{
+    for (size_t f = 0; node->spec && f < node->spec->from_count; f++) {
+        const pl_from *from = &node->spec->from[f];
+        pl_node_plan *above = &graph->nodes[from->component];
+        for (uint32_t w = 0; w < above->worker_count; w++)
+            if (connect(graph, above->stages[w], from->port, node, error) != PL_OK)
+                return PL_FAILED;
+    }
+    return PL_OK;
+}
+
+pl_status pl_graph_wire(pl_graph *graph, pl_error *error)
+{
+    pl_node_plan *letters = &graph->nodes[graph->dead_letter];
+    for (size_t i = 0; i < graph->node_count; i++)
+        for (uint32_t w = 0; w < graph->nodes[i].worker_count; w++)
+            if (!port_of(graph->nodes[i].stages[w], NULL)) /* the main one comes first, read or not */
+                return no_memory(error);
+    for (size_t i = 0; i < graph->node_count; i++)
+        if (wire_inputs(graph, &graph->nodes[i], error) != PL_OK)
+            return PL_FAILED;
+    for (size_t i = 0; i < graph->node_count; i++) {
+        for (uint32_t w = 0; &graph->nodes[i] != letters && w < graph->nodes[i].worker_count; w++) {
+            pl_stage *stage = graph->nodes[i].stages[w];
+            stage->dead_letters = queue_between(graph, stage, letters->stages[0]);
+            if (!stage->dead_letters)
+                return no_memory(error);
+        }
+    }
+    return PL_OK;
+}
