@@ -165,7 +165,8 @@ class Scenario:
             process.stdin.write(step["stdin"].encode())
             process.stdin.close()
         for sent in step.get("signal", []):
-            while not self._happened(sent):
+            begun = time.monotonic()
+            while time.monotonic() < begun + sent.get("after", 0) or not self._happened(sent):
                 if process.poll() is not None:
                     raise Failed(f"ended with {process.returncode} before {sent}; stderr:\n{self._read('stderr')[-3000:]}")
                 if time.monotonic() > deadline:
@@ -178,9 +179,24 @@ class Scenario:
             raise Failed(f"still running at the timeout; stderr:\n{self._read('stderr')[-3000:]}") from None
 
     def _happened(self, sent):
-        """The condition on which a signal is sent: a file has so many lines, or matches."""
+        """The condition on which a signal is sent: a file has so many lines, or matches, or a table so many rows."""
+        if "db" in sent:
+            return self._count(sent) >= sent["rows"]
         text = self._read(sent.get("file", "stderr"), missing="")
         return text.count("\n") >= sent.get("lines", 0) and re.search(sent.get("match", ""), text, re.M)
+
+    def _count(self, sent):
+        """Rows of a table; 0 while there is no such database or table."""
+        path = os.path.join(self._dir, sent["db"])
+        if not os.path.exists(path):
+            return 0
+        base = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1)
+        try:
+            return base.execute(f"SELECT count(*) FROM {sent['table']}").fetchone()[0]
+        except sqlite3.Error:
+            return 0
+        finally:
+            base.close()
 
     def _read(self, name, missing=None):
         try:
