@@ -20,7 +20,10 @@ static bool fails_now(void)
 
 void *pl_calloc(size_t count, size_t size)
 {
-    return fails_now() ? NULL : calloc(count ? count : 1, size ? size : 1);
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > PTRDIFF_MAX || fails_now())
+        return NULL;
+    return calloc(bytes ? bytes : 1, 1);
 }
 
 void *pl_realloc(void *old, size_t count, size_t size)

@@ -49,6 +49,8 @@ void pl_diags_sort(pl_diags *diags);
 
 size_t pl_diags_count(const pl_diags *diags);  /* kept: at most PL_DIAGS_MAX */
 size_t pl_diags_errors(const pl_diags *diags); /* all errors, those not kept included */
+/* No further message would be kept: what costs time to find out for one can be left out. True for NULL. */
+bool pl_diags_full(const pl_diags *diags);
 const pl_diag *pl_diags_get(const pl_diags *diags, size_t index);
 
 /* All messages, each:

@@ -22,6 +22,7 @@ typedef struct pl_node {
     bool quoted;              /* in quotes, or a block (| or >) */
     bool block;               /* a block (|, >): its text begins on the line after `line` */
     bool tainted;             /* text came, in part, from ${...}: show `written`, never `text` */
+    bool broken;              /* NULL because of an error that was reported: say no more about it */
     bool inherited;           /* key of a component's `with` that came from `defaults` */
     const char *file;         /* as named by the user; "--set" for an override */
     int line, column;         /* of the first character, from 1; columns in characters */

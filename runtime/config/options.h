@@ -16,8 +16,10 @@ typedef struct pl_option_table {
  * no memory, reported too).
  *
  * Rules beyond plugin.h: null and an empty ${...} mean not given. A single value is accepted where a LIST is expected,
- * as its one element. Quotes around a number are allowed (a ${VAR} in { } needs them). BOOL is true or false only. A
- * key that is `inherited` from defaults and unknown here is passed over: another component of the plugin may know it.
+ * as its one element. Quotes around a number are allowed (a ${VAR} in { } needs them). min and max of a LIST or MAP
+ * bound its number of entries; a bound of +-INFINITY leaves that side open. An OBJECT that is not given gets the
+ * defaults of its fields, unless it has a present_offset. BOOL is true or false only. A key that is `inherited` from
+ * defaults and unknown here is passed over: another component of the plugin may know it.
  */
 bool pl_options_check_and_fill(const pl_option_table *table, const pl_node *with, void *config, pl_arena *arena,
                                const pl_node *at, const char *what, pl_diags *diags);

@@ -90,7 +90,7 @@ typedef struct pl_pipeline {
     int dead_letter; /* index of the sink; -1: not given, the runtime provides one */
 
     const pl_node *root;     /* files and overrides merged */
-    const pl_node *defaults; /* by plugin; NULL: none. See pl_options_check_known */
+    const pl_node *defaults; /* by plugin, as written; NULL: none. See pl_options_check_known */
     pl_arena *arena;         /* owns all of the above; what is filled from `with` may live here too */
 } pl_pipeline;
 
