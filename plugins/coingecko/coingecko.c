@@ -154,14 +154,14 @@ static const char *emit_pair(coingecko *self, const pl_doc *doc, price_feed *fee
 {
     pl_value value;
     price_sample sample = {.source = "coingecko", .fetched_unix_ns = fetched_unix_ns};
-    const char *wrong = price_digits(get(self, doc, feed, feed->quote, "", &value), &value, false, sample.price);
+    const char *wrong = number_positive(get(self, doc, feed, feed->quote, "", &value), &value, 0, sample.price);
     if (wrong)
         return wrong;
     if (!get(self, doc, feed, "", "last_updated_at", &value) || value.type != PL_INT || value.as.i <= 0 ||
         value.as.i > LATEST_S)
         return "without a valid last_updated_at";
     sample.source_unix_ns = value.as.i * NS_PER_S;
-    if (price_digits(get(self, doc, feed, feed->quote, "_24h_vol", &value), &value, true, sample.volume))
+    if (number_positive(get(self, doc, feed, feed->quote, "_24h_vol", &value), &value, NUMBER_OR_ZERO, sample.volume))
         sample.volume[0] = '\0';
     price_emit(self->host, feed, &sample);
     return NULL;

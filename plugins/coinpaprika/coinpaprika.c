@@ -1,5 +1,6 @@
 /* Coinpaprika's tickers/{id}: one request a pair (https://api.coinpaprika.com), since /tickers is megabytes. Each pair
  * is an item of its own to the core: one that fails leaves the others alone. */
+#include "../common/text.h"
 #include "../price/price.h"
 
 #include <stdlib.h>
@@ -104,13 +105,13 @@ static pl_status read_answer(coinpaprika *self, const pl_doc *doc, price_feed *f
     if (!self->json->get(doc, PL_S("id"), &value) || value.type != PL_STR || value.as.s.len != strlen(feed->id) ||
         memcmp(value.as.s.ptr, feed->id, value.as.s.len) != 0)
         return pl_fail(error, PL_REJECT, "the answer is not about %s", feed->id);
-    const char *wrong = price_digits(get_quote(self, doc, quote, "price", &value), &value, false, sample.price);
+    const char *wrong = number_positive(get_quote(self, doc, quote, "price", &value), &value, 0, sample.price);
     if (wrong)
         return pl_fail(error, PL_REJECT, "the price of %s in %s is %s", feed->id, quote, wrong);
     if (!self->json->get(doc, PL_S("last_updated"), &value) || value.type != PL_STR ||
-        !price_parse_utc(value.as.s, &sample.source_unix_ns))
+        !text_time_parse(value.as.s, &sample.source_unix_ns))
         return pl_fail(error, PL_REJECT, "the answer about %s has no valid last_updated", feed->id);
-    if (price_digits(get_quote(self, doc, quote, "volume_24h", &value), &value, true, sample.volume))
+    if (number_positive(get_quote(self, doc, quote, "volume_24h", &value), &value, NUMBER_OR_ZERO, sample.volume))
         sample.volume[0] = '\0';
     price_emit(self->host, feed, &sample);
     return PL_OK;

@@ -1,11 +1,7 @@
 #include "price.h"
 
 #include <ctype.h>
-#include <math.h>
 #include <stdlib.h>
-#include <time.h>
-
-#define NS_PER_S 1000000000
 
 static const char pair_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 static const char id_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
@@ -106,57 +102,6 @@ price_feed *price_feeds(const pl_array *pairs, const pl_array *ids, const price_
             feeds[i].quote[k] = (char)tolower((unsigned char)quote[k]);
     }
     return feeds;
-}
-
-const char *price_digits(bool found, const pl_value *value, bool or_zero, char out[PRICE_TEXT_MAX])
-{
-    char text[PRICE_TEXT_MAX];
-    if (!found)
-        return "missing";
-    if (value->type == PL_NIL)
-        return "null";
-    if (value->type == PL_INT) {
-        (void)snprintf(text, sizeof text, "%lld", (long long)value->as.i);
-    } else if (value->type == PL_DECIMAL) {
-        if (value->as.s.len >= sizeof text)
-            return "a number of too many digits";
-        (void)snprintf(text, sizeof text, "%.*s", (int)value->as.s.len, value->as.s.ptr);
-    } else {
-        return "not a number";
-    }
-    double size = strtod(text, NULL); /* only to judge it: the digits go on as they are */
-    if (!isfinite(size))
-        return "not finite";
-    if (size < 0)
-        return "negative";
-    if (size == 0 && !or_zero)
-        return "zero";
-    memcpy(out, text, sizeof text);
-    return NULL;
-}
-
-bool price_parse_utc(pl_str text, int64_t *unix_ns)
-{
-    char copy[40];
-    struct tm tm = {0};
-    if (!text.ptr || text.len >= sizeof copy)
-        return false;
-    memcpy(copy, text.ptr, text.len);
-    copy[text.len] = '\0';
-    const char *rest = strptime(copy, "%Y-%m-%dT%H:%M:%S", &tm);
-    if (!rest)
-        return false;
-    int64_t fraction = 0, unit = NS_PER_S / 10;
-    if (*rest == '.')
-        for (rest++; isdigit((unsigned char)*rest); rest++, unit /= 10)
-            fraction += (*rest - '0') * unit;
-    if (strcmp(rest, "Z") != 0 && strcmp(rest, "+00:00") != 0)
-        return false;
-    int64_t seconds = timegm(&tm);
-    if (seconds < 0 || seconds > INT64_MAX / NS_PER_S - 1)
-        return false;
-    *unix_ns = seconds * NS_PER_S + fraction;
-    return true;
 }
 
 static pl_field text_field(const char *name, const char *text)

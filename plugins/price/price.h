@@ -2,13 +2,12 @@
  * Compiled into each of them. All functions: one thread at a time. */
 #ifndef PL_PRICE_H
 #define PL_PRICE_H
-#include <plumbline/plugin.h>
+#include "../http/number.h"
 
 enum {
     PRICE_PAIRS_MAX = 100,
     PRICE_NAME_MAX = 16, /* of a base or quote currency, with its NUL */
-    PRICE_ID_MAX = 64,
-    PRICE_TEXT_MAX = 64
+    PRICE_ID_MAX = 64
 };
 
 typedef struct price_id { /* element of the option `ids` (MAP of STR), and of an API's own table */
@@ -19,15 +18,15 @@ typedef struct price_id { /* element of the option `ids` (MAP of STR), and of an
 typedef struct price_feed { /* one pair that is polled */
     const char *pair;
     const char *id;
-    char quote[PRICE_NAME_MAX];      /* "usd", lower case */
-    char last_price[PRICE_TEXT_MAX]; /* "" before the first */
-    int64_t changed_unix_ns;         /* when last_price was first seen */
+    char quote[PRICE_NAME_MAX];       /* "usd", lower case */
+    char last_price[NUMBER_TEXT_MAX]; /* "" before the first */
+    int64_t changed_unix_ns;          /* when last_price was first seen */
 } price_feed;
 
 typedef struct price_sample {
     const char *source; /* the API's name */
-    char price[PRICE_TEXT_MAX];
-    char volume[PRICE_TEXT_MAX]; /* "": unknown */
+    char price[NUMBER_TEXT_MAX];
+    char volume[NUMBER_TEXT_MAX]; /* "": unknown */
     int64_t source_unix_ns, fetched_unix_ns;
 } price_sample;
 
@@ -38,13 +37,6 @@ pl_status price_check(const pl_array *pairs, const pl_array *ids, const price_id
 
 /* pairs->count feeds of pairs that price_check let pass; they borrow the config's strings. NULL: no memory; free(). */
 price_feed *price_feeds(const pl_array *pairs, const pl_array *ids, const price_id *known);
-
-/* The digits of a JSON number as they arrived, which must be above 0 (or_zero: 0 or above) and finite. NULL on
- * success, else what the value is instead: "null", "zero", ... found: false when the field is absent. */
-const char *price_digits(bool found, const pl_value *value, bool or_zero, char out[PRICE_TEXT_MAX]);
-
-/* "2025-06-25T10:47:48Z", a fraction and +00:00 allowed, as nanoseconds; false: something else. */
-bool price_parse_utc(pl_str text, int64_t *unix_ns);
 
 /* Emits the api_price record of one sample: kind, schema, source, pair, price, source_ts, fetched_at, changed_at,
  * volume_24h when known. Keeps the feed's last price. */
