@@ -117,9 +117,12 @@ bool abi_string(const uint8_t *bytes, size_t len, char *out, size_t room)
     uint64_t offset, size;
     if (len < 2 * ABI_WORD || !abi_u64(bytes, &offset) || offset != ABI_WORD || !abi_u64(bytes + ABI_WORD, &size))
         return false;
-    if (size > len - 2 * ABI_WORD || size >= room || memchr(bytes + 2 * ABI_WORD, '\0', (size_t)size))
+    if (size > len - 2 * ABI_WORD || size >= room)
         return false;
-    memcpy(out, bytes + 2 * ABI_WORD, (size_t)size);
+    for (size_t i = 0; i < size; i++) { /* it goes into messages: one line of plain text */
+        uint8_t byte = bytes[2 * ABI_WORD + i];
+        out[i] = byte >= 0x20 && byte < 0x7f ? (char)byte : '?';
+    }
     out[size] = '\0';
     return true;
 }

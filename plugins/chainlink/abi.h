@@ -21,6 +21,7 @@ bool abi_u64(const uint8_t word[ABI_WORD], uint64_t *value);
 void abi_int_text(const uint8_t word[ABI_WORD], char out[ABI_INTEGER_TEXT]);
 /* The number times 10^-decimals, with exactly `decimals` digits behind the point. decimals: 0 to ABI_DECIMALS_MAX. */
 void abi_scale(const char *integer, unsigned decimals, char out[ABI_SCALED_TEXT]);
-/* The one `string` that a call returned, NUL-ended; false: not such an encoding, or it does not fit. */
+/* The one `string` that a call returned, NUL-ended, all but printable ASCII as '?'; false: not such an encoding, or it
+ * does not fit. */
 bool abi_string(const uint8_t *bytes, size_t len, char *out, size_t room);
 #endif

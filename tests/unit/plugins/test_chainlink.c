@@ -475,6 +475,7 @@ static void many_feeds_go_in_several_batches(void **state)
 
 static void refuse(const char *with, const char *option, const char *part)
 {
+    memset(host->config, 0, host->component->config_size); /* as a fresh instance */
     assert_failed(stub_try_create(host, with), PL_BAD_CONFIG, part);
     assert_string_equal(host->error.option, option);
 }

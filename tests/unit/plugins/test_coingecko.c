@@ -26,6 +26,7 @@ static void create(const char *with)
 
 static void refuse(const char *with, const char *option, const char *part)
 {
+    memset(host->config, 0, host->component->config_size); /* as a fresh instance */
     assert_int_equal(stub_try_create(host, with), PL_FAILED);
     assert_int_equal(host->error.error_class, PL_BAD_CONFIG);
     assert_string_equal(host->error.option, option);

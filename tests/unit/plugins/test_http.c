@@ -39,6 +39,7 @@ static void poll_fails(size_t index, const char *answer, const char *part)
 
 static void refuse(const char *with, const char *option, const char *part)
 {
+    memset(host->config, 0, host->component->config_size); /* as a fresh instance */
     assert_int_equal(stub_try_create(host, with), PL_FAILED);
     assert_int_equal(host->error.error_class, PL_BAD_CONFIG);
     if (!strstr(host->error.message, part))
