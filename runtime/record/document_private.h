@@ -1,0 +1,22 @@
+/* The document's inside, shared by document.c, edit.c and splice.c. */
+#ifndef PL_RECORD_DOCUMENT_PRIVATE_H
+#define PL_RECORD_DOCUMENT_PRIVATE_H
+#include <base/buf.h>
+#include <record/document.h>
+#include <record/tree.h>
+
+struct pl_document {
+    pl_tree tree; /* holds nothing until somebody asks for a field */
+    pl_buf out;   /* what is being spliced */
+    pl_str payload;
+    pl_codec codec;
+    bool touched;
+};
+
+/* Scans the payload unless that was done. Afterwards node 0 is the root; PL_NODE_GONE on it is a tombstone. */
+pl_status pl_document_ready(pl_document *document, pl_error *error);
+/* One step of a path from *node to *node. */
+pl_status pl_document_step(pl_document *document, const pl_path *path, uint32_t step, uint32_t *node, pl_error *error);
+/* Appends the JSON of a node as it is with all edits. */
+pl_status pl_splice(pl_tree *tree, uint32_t node, pl_buf *out, pl_error *error);
+#endif
