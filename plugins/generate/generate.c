@@ -32,7 +32,7 @@ typedef struct generate {
     const pl_host *host;
     const config *config;
     const pl_store *store; /* NULL: no resume */
-    template compiled;
+    record_template compiled;
     text_buf text;
     uint64_t n;        /* the next record's number */
     uint64_t *settled; /* by lane: position up to which all was settled before this start */
@@ -60,7 +60,7 @@ static pl_status check(const void *opaque, pl_error *error)
     if (!given->template) {
         return PL_OK;
     }
-    template compiled;
+    record_template compiled;
     pl_status status = template_compile(given->template, &compiled, error);
     template_release(&compiled);
     return status;

@@ -109,7 +109,7 @@ static bool compile_hole(pl_str name, pl_str argument, template_part *part)
 {
     static const struct {
         const char *name;
-        int kind;
+        template_kind kind;
     } plain[] = {{"n", PART_N}, {"time", PART_TIME}, {"key", PART_KEY}, {"pad", PART_PAD}};
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
         if (is(name, plain[i].name)) {
@@ -136,9 +136,9 @@ static bool compile_hole(pl_str name, pl_str argument, template_part *part)
     return false;
 }
 
-pl_status template_compile(const char *text, template *out, pl_error *error)
+pl_status template_compile(const char *text, record_template *out, pl_error *error)
 {
-    *out = (template){0};
+    *out = (record_template){0};
     for (const char *at = text; *at;) {
         if (out->count + 2 > TEMPLATE_PARTS_MAX) {
             return bad(text, at, error, "too many holes; at most 127");
@@ -176,12 +176,12 @@ pl_status template_compile(const char *text, template *out, pl_error *error)
     return PL_OK;
 }
 
-void template_release(template *compiled)
+void template_release(record_template *compiled)
 {
     for (size_t i = 0; i < compiled->count; i++) {
         free(compiled->parts[i].picks);
     }
-    *compiled = (template){0};
+    *compiled = (record_template){0};
 }
 
 /* ---- Rendering ------------------------------------------------------------------------ */
@@ -252,7 +252,7 @@ static void add_part(const template_part *part, template_values *values, text_bu
     }
 }
 
-void template_render(const template *compiled, template_values *values, text_buf *out)
+void template_render(const record_template *compiled, template_values *values, text_buf *out)
 {
     size_t start = out->len, pad_at = 0;
     bool pad = false;

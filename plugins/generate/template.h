@@ -13,8 +13,18 @@ uint64_t template_random_next(template_random *random);
 /* Uniform in [0, bound); bound 0: any 64 bits. */
 uint64_t template_random_below(template_random *random, uint64_t bound);
 
+typedef enum template_kind {
+    PART_TEXT,
+    PART_N,
+    PART_TIME,
+    PART_KEY,
+    PART_RAND,
+    PART_PICK,
+    PART_HEX,
+    PART_PAD
+} template_kind;
 typedef struct template_part {
-    enum { PART_TEXT, PART_N, PART_TIME, PART_KEY, PART_RAND, PART_PICK, PART_HEX, PART_PAD } kind;
+    template_kind kind;
     pl_str text;   /* TEXT */
     int64_t low;   /* RAND: in units of the last decimal place */
     uint64_t span; /* RAND: values from low; 0: all 2^64 */
@@ -24,17 +34,15 @@ typedef struct template_part {
     size_t pick_count;
 } template_part;
 
-typedef struct template
-{
+typedef struct record_template {
     template_part parts[TEMPLATE_PARTS_MAX];
     size_t count;
     bool has_pad;
-}
-template;
+} record_template;
 
 /* Borrows text. PL_BAD_CONFIG: what is wrong and at which character, counted from 1. */
-pl_status template_compile(const char *text, template *out, pl_error *error);
-void template_release(template *compiled);
+pl_status template_compile(const char *text, record_template *out, pl_error *error);
+void template_release(record_template *compiled);
 
 typedef struct template_values {
     uint64_t n;
@@ -44,5 +52,5 @@ typedef struct template_values {
     template_random random;
 } template_values;
 /* Appends one record's text. */
-void template_render(const template *compiled, template_values *values, text_buf *out);
+void template_render(const record_template *compiled, template_values *values, text_buf *out);
 #endif
