@@ -61,30 +61,30 @@ static size_t distance(const char *a, const char *b)
     return row[n];
 }
 
-static void nearest_of(const char **dump, size_t count, const char *name, char *out, size_t size, size_t *best)
+/* The property nearest to `name`, or "" when none is near. librdkafka lists its aliases only in the table it prints, a
+ * line a property, its name first: "linger.ms    |  P  | ...". */
+static void nearest(const char *name, char *out, size_t size)
 {
-    for (size_t i = 0; i + 1 < count; i += 2) { /* names and values take turns */
-        size_t d = distance(name, dump[i]);
-        if (d < *best) {
-            *best = d;
-            (void)snprintf(out, size, "%s", dump[i]);
+    char *table = NULL, *line, *rest;
+    size_t table_size = 0, best = strnlen(name, 63) / 3 + 1;
+    out[0] = '\0';
+    FILE *stream = open_memstream(&table, &table_size);
+    if (!stream)
+        return;
+    rd_kafka_conf_properties_show(stream);
+    (void)fclose(stream);
+    for (line = strtok_r(table, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        size_t len = strcspn(line, " ");
+        if (!strchr(line, '|') || !len || !line[len])
+            continue;
+        line[len] = '\0';
+        size_t d = distance(name, line);
+        if (d < best) {
+            best = d;
+            (void)snprintf(out, size, "%s", line);
         }
     }
-}
-
-/* The property nearest to `name`, or "" when none is near. */
-static void nearest(rd_kafka_conf_t *conf, const char *name, char *out, size_t size)
-{
-    size_t best = strnlen(name, 63) / 3 + 2, count = 0;
-    out[0] = '\0';
-    const char **dump = rd_kafka_conf_dump(conf, &count);
-    nearest_of(dump, count, name, out, size, &best);
-    rd_kafka_conf_dump_free(dump, count);
-    rd_kafka_topic_conf_t *topic = rd_kafka_topic_conf_new();
-    dump = rd_kafka_topic_conf_dump(topic, &count);
-    nearest_of(dump, count, name, out, size, &best);
-    rd_kafka_conf_dump_free(dump, count);
-    rd_kafka_topic_conf_destroy(topic);
+    free(table);
 }
 
 /* ---- The user's properties ------------------------------------------------ */
@@ -133,12 +133,12 @@ static pl_status set_property(rd_kafka_conf_t *conf, const kafka_property *prope
         error->option[0] = '\0';
         return PL_OK;
     case RD_KAFKA_CONF_UNKNOWN:
-        nearest(conf, property->key, near, sizeof near);
+        nearest(property->key, near, sizeof near);
         return pl_fail(error, PL_BAD_CONFIG, "librdkafka %s has no property %s%s%s%s", rd_kafka_version_str(),
                        property->key, near[0] ? "; did you mean " : "", near, near[0] ? "?" : "");
     case RD_KAFKA_CONF_INVALID:
     default:
-        return pl_fail(error, PL_BAD_CONFIG, "%s", text);
+        return pl_fail(error, PL_BAD_CONFIG, "librdkafka: %s", text);
     }
 }
 

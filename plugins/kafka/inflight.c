@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+enum { HOLD_NS = 20000000 };
+
 void kafka_inflight_init(kafka_inflight *inflight, const pl_host *host)
 {
     *inflight = (kafka_inflight){.host = host, .first_free = KAFKA_NO_SLOT, .first_dirty = KAFKA_NO_SLOT};
@@ -61,7 +63,7 @@ uint32_t kafka_inflight_add(kafka_inflight *inflight, uint64_t ticket, uint32_t 
     memset(s->done, 0, words * sizeof *s->done);
     s->ticket = ticket;
     s->count = count;
-    s->settled = 0;
+    s->settled = s->waiting = 0;
     s->dirty = false;
     inflight->records += count;
     return slot;
@@ -71,8 +73,10 @@ void kafka_inflight_done(kafka_inflight *inflight, uint32_t slot, uint32_t index
 {
     kafka_slot *s = &inflight->slots[slot];
     s->done[index / 64] |= UINT64_C(1) << (index % 64);
+    s->waiting++;
     if (!s->dirty) {
         s->dirty = true;
+        s->since_ns = inflight->host->now_ns(inflight->host);
         s->low = s->high = index;
         s->next_dirty = inflight->first_dirty;
         inflight->first_dirty = slot;
@@ -119,6 +123,7 @@ static void tell_slot(kafka_inflight *inflight, uint32_t slot)
         uint32_t first = index;
         for (; index <= high && is_done(s, index); index++)
             s->done[index / 64] &= ~(UINT64_C(1) << (index % 64));
+        s->waiting -= index - first;
         if (index > high)
             s->dirty = false; /* the last run: the slot may be given back */
         tell(inflight, slot, first, index - first, NULL);
@@ -127,9 +132,20 @@ static void tell_slot(kafka_inflight *inflight, uint32_t slot)
 
 void kafka_inflight_tell(kafka_inflight *inflight)
 {
-    while (inflight->first_dirty != KAFKA_NO_SLOT) {
-        uint32_t slot = inflight->first_dirty;
-        inflight->first_dirty = inflight->slots[slot].next_dirty;
-        tell_slot(inflight, slot);
+    if (inflight->first_dirty == KAFKA_NO_SLOT)
+        return;
+    int64_t now = inflight->host->now_ns(inflight->host);
+    uint32_t slot = inflight->first_dirty;
+    inflight->first_dirty = KAFKA_NO_SLOT;
+    while (slot != KAFKA_NO_SLOT) {
+        kafka_slot *s = &inflight->slots[slot];
+        uint32_t next = s->next_dirty;
+        if (s->settled + s->waiting == s->count || now - s->since_ns >= HOLD_NS) {
+            tell_slot(inflight, slot);
+        } else { /* stays on the list */
+            s->next_dirty = inflight->first_dirty;
+            inflight->first_dirty = slot;
+        }
+        slot = next;
     }
 }

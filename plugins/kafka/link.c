@@ -3,7 +3,7 @@
 
 #include <strings.h>
 
-enum { PROBE_EVERY_NS = 2000000000 };
+enum { PROBE_EVERY_NS = 2000000000, PROBE_MS = 50 };
 
 void kafka_log(const pl_host *host, int32_t level, const char *format, ...)
 {
@@ -46,13 +46,23 @@ void kafka_link_init(kafka_link *link, const pl_host *host, const kafka_common *
 
 /* ---- Callbacks ------------------------------------------------------------ */
 
-/* [any] Failing connections are told by on_error once; librdkafka would repeat them at every attempt. */
+/* What librdkafka repeats at every attempt, and on_error tells once; and what every start of a cluster brings. */
+static bool is_noise(const char *facility, const char *text)
+{
+    static const char *const noise[] = {"FAIL", "ERROR", "GETPID"};
+    for (size_t i = 0; i < sizeof noise / sizeof *noise; i++)
+        if (strcmp(facility, noise[i]) == 0)
+            return true;
+    /* `defaults` are shared by sources and sinks: a property of the other side does no harm. */
+    return strcmp(facility, "CONFWARN") == 0 && strstr(text, "will be ignored by this") != NULL;
+}
+
+/* [any] */
 static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
     const kafka_link *link = rd_kafka_opaque(rk);
-    bool repeats = strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0;
     int32_t ours = level <= 3 ? PL_ERROR : level == 4 ? PL_WARN : level < 7 ? PL_INFO : PL_DEBUG;
-    kafka_log(link->host, repeats ? PL_DEBUG : ours, "librdkafka %s: %s", facility, text);
+    kafka_log(link->host, is_noise(facility, text) ? PL_DEBUG : ours, "librdkafka %s: %s", facility, text);
 }
 
 static void connection_lost(kafka_link *link)
@@ -135,7 +145,7 @@ void kafka_link_probe(kafka_link *link)
         return;
     link->probe_due_ns = now + PROBE_EVERY_NS;
     const struct rd_kafka_metadata *found = NULL;
-    if (rd_kafka_metadata(link->rk, 0, NULL, &found, KAFKA_SLICE_MS) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    if (rd_kafka_metadata(link->rk, 0, NULL, &found, PROBE_MS) == RD_KAFKA_RESP_ERR_NO_ERROR) {
         rd_kafka_metadata_destroy(found);
         kafka_link_up(link);
     }

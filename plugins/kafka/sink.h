@@ -10,11 +10,12 @@
 
 typedef struct kafka_slot { /* one batch */
     uint64_t ticket;
-    uint32_t count, settled;
-    uint32_t low, high; /* indices of `done` that may be set: low .. high */
+    uint32_t count, settled, waiting; /* waiting: bits set in `done` */
+    uint32_t low, high;               /* indices of `done` that may be set: low .. high */
     uint32_t next_dirty, next_free;
     bool dirty;
-    uint64_t *done; /* a bit a record: acknowledged, and the core not told yet */
+    int64_t since_ns; /* when it became dirty */
+    uint64_t *done;   /* a bit a record: acknowledged, and the core not told yet */
     size_t done_room;
 } kafka_slot;
 
@@ -33,7 +34,7 @@ uint32_t kafka_inflight_add(kafka_inflight *inflight, uint64_t ticket, uint32_t 
 void kafka_inflight_done(kafka_inflight *inflight, uint32_t slot, uint32_t index);
 /* Record `index` failed; told at once. */
 void kafka_inflight_failed(kafka_inflight *inflight, uint32_t slot, uint32_t index, const pl_error *why);
-/* Settles what was acknowledged, in as few ranges as possible. */
+/* Settles what was acknowledged: whole batches at once, parts of one once they have waited for HOLD_NS for the rest. */
 void kafka_inflight_tell(kafka_inflight *inflight);
 
 /* ---- topics.c: the topics written to ----------------------------------------------- */

@@ -107,6 +107,7 @@ static pl_status open_client(kafka_source_self *source, pl_error *error)
     if (kafka_link_open(&source->link, RD_KAFKA_CONSUMER, conf, error) != PL_OK)
         return PL_FAILED;
     (void)rd_kafka_poll_set_consumer(source->link.rk);
+    kafka_fetch_init(source);
     source->commit_queue = rd_kafka_queue_new(source->link.rk);
     (void)kafka_admin_init(&source->admin, &source->link);
     source->commit_due_ns = host->now_ns(host) + source->config->commit_every;
@@ -186,6 +187,7 @@ static bool hand_over(kafka_source_self *source, const rd_kafka_message_t *messa
     };
     fill_headers(source, message, &emission);
     partition->end = message->offset + 1;
+    kafka_fetch_read(source, message->len + message->key_len);
     if (time_ms >= 0)
         kafka_marks_add(&partition->marks, message->offset, time_ms);
     return source->link.host->emit(source->link.host, &emission);

@@ -69,6 +69,9 @@ typedef struct kafka_source_self {
     int64_t commit_due_ns;
     bool commits_failing; /* said once */
     kafka_rewind rewind;
+    /* See fetch.c. */
+    size_t nudge_every_bytes, read_bytes; /* nudge_every_bytes 0: not needed */
+    uint32_t read_messages;
     int64_t lag_due_ns;
     pl_metric *lag, *rebalances, *commits, *commit_errors;
 } kafka_source_self;
@@ -104,6 +107,13 @@ void kafka_commit_now(kafka_source_self *source, const rd_kafka_topic_partition_
 /* The text kept beside a committed offset, "t=<unix ms>", and back: -1 when it is not ours. */
 int kafka_commit_note(int64_t time_ms, char *out, size_t size);
 int64_t kafka_commit_note_time(const void *note, size_t size);
+
+/* ---- fetch.c --------------------------------------------------------------- */
+
+/* After connecting. */
+void kafka_fetch_init(kafka_source_self *source);
+/* A message of so many bytes was read. */
+void kafka_fetch_read(kafka_source_self *source, size_t bytes);
 
 /* ---- rewind.c -------------------------------------------------------------- */
 
