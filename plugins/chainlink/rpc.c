@@ -78,7 +78,7 @@ static pl_status read_answer(const rpc_node *node, pl_str answer, rpc_reply *rep
     if (node->json->parse(node->host, answer, &doc, error) != PL_OK) {
         char reason[128];
         (void)snprintf(reason, sizeof reason, "%.120s", error->message);
-        return pl_fail(error, PL_REJECT, "the node's answer is not JSON-RPC: %s", reason);
+        return pl_fail(error, error->error_class, "the node's answer: %s", reason);
     }
     int64_t elements = node->json->count(doc, PL_S(""));
     if (elements < 0) {

@@ -193,7 +193,7 @@ static pl_status poll(void *self_, size_t index, int64_t tick_unix_ns, pl_error 
     pl_status status =
         self->http->request(self->host, PL_S("GET"), PL_S(self->url), &self->header, self->header.name.ptr ? 1 : 0,
                             (pl_str){0}, self->config->timeout, &answer, error);
-    int64_t fetched_unix_ns = self->host->unix_ns(self->host);
+    int64_t fetched_unix_ns = price_now(self->host);
     if (status != PL_OK || price_parse(self->host, self->json, answer, &doc, error) != PL_OK ||
         check_refusal(self, doc, error) != PL_OK)
         return PL_FAILED;

@@ -131,7 +131,7 @@ static pl_status ask(coinpaprika *self, price_feed *feed, pl_error *error)
     pl_doc *doc = NULL;
     pl_status status = self->http->request(self->host, PL_S("GET"), PL_S(url), &self->header,
                                            self->header.name.ptr ? 1 : 0, (pl_str){0}, c->timeout, &answer, error);
-    int64_t fetched_unix_ns = self->host->unix_ns(self->host);
+    int64_t fetched_unix_ns = price_now(self->host);
     if (status == PL_OK)
         status = price_parse(self->host, self->json, answer, &doc, error);
     if (status == PL_OK)

@@ -154,7 +154,8 @@ static pl_status ask(const http *self, const request *r, pl_error *error)
     if (self->http->request(self->host, PL_S(c->method), PL_S(r->url), self->headers, self->header_count, body,
                             c->timeout, &answer, error) != PL_OK)
         return PL_FAILED;
-    int64_t received_unix_ns = self->host->unix_ns(self->host);
+    /* Cut to milliseconds, which every store keeps exactly. */
+    int64_t received_unix_ns = self->host->unix_ns(self->host) / 1000000 * 1000000;
     while (at < answer.len && isspace((unsigned char)answer.ptr[at]))
         at++;
     if (at == answer.len)
@@ -164,7 +165,7 @@ static pl_status ask(const http *self, const request *r, pl_error *error)
     if (self->json->parse(self->host, answer, &doc, error) != PL_OK) {
         char reason[160];
         (void)snprintf(reason, sizeof reason, "%.150s", error->message);
-        return pl_fail(error, PL_REJECT, "the answer is not JSON: %s", reason);
+        return pl_fail(error, error->error_class, "the answer: %s", reason);
     }
     return mapping_run(&r->mapping, doc, received_unix_ns, error);
 }

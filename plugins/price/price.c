@@ -3,6 +3,8 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#define NS_PER_MS 1000000
+
 static const char pair_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 static const char id_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
 
@@ -104,6 +106,11 @@ price_feed *price_feeds(const pl_array *pairs, const pl_array *ids, const price_
     return feeds;
 }
 
+int64_t price_now(const pl_host *host)
+{
+    return host->unix_ns(host) / NS_PER_MS * NS_PER_MS;
+}
+
 static pl_field text_field(const char *name, const char *text)
 {
     return (pl_field){PL_S(name), {.type = PL_STR, .as.s = PL_S(text)}};
@@ -153,7 +160,7 @@ pl_status price_parse(const pl_host *host, const pl_json *json, pl_str answer, p
     if (answer.ptr[at] == '<')
         return pl_fail(error, PL_REJECT, "the answer is HTML, not JSON");
     if (json->parse(host, answer, doc, error) != PL_OK) {
-        price_blame(error, "the answer is not JSON");
+        price_blame(error, "the answer");
         return PL_FAILED;
     }
     if (!json->get(*doc, PL_S(""), &root) || root.type != PL_JSON || root.as.s.len == 0 || root.as.s.ptr[0] != '{')

@@ -38,6 +38,9 @@ pl_status price_check(const pl_array *pairs, const pl_array *ids, const price_id
 /* pairs->count feeds of pairs that price_check let pass; they borrow the config's strings. NULL: no memory; free(). */
 price_feed *price_feeds(const pl_array *pairs, const pl_array *ids, const price_id *known);
 
+/* When an answer arrived: the wall clock, cut to milliseconds, which every store keeps exactly. */
+int64_t price_now(const pl_host *host);
+
 /* Emits the api_price record of one sample: kind, schema, source, pair, price, source_ts, fetched_at, changed_at,
  * volume_24h when known. Keeps the feed's last price. */
 void price_emit(const pl_host *host, price_feed *feed, const price_sample *sample);

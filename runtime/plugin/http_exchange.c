@@ -236,12 +236,12 @@ pl_status pl_http_judge(const pl_http_exchange *exchange, const pl_clock *clock,
     /* A status other than 2xx says more than how its body broke off. */
     if (exchange->status != 0 && (exchange->status < 200 || exchange->status >= 300))
         return judge_status(exchange, clock, error);
+    if (exchange->result == CURLE_OK && !exchange->too_large)
+        return PL_OK;
     error->code = (int32_t)exchange->status;
     if (exchange->too_large)
         return pl_fail(error, PL_REJECT, "%s sent more than %d MiB", exchange->place, PL_HTTP_ANSWER_MAX >> 20);
     if (pl_buf_failed(&exchange->answer))
         return pl_fail(error, PL_RETRY, "no memory for the answer of %s", exchange->place);
-    if (exchange->result != CURLE_OK)
-        return judge_transfer(exchange, error);
-    return PL_OK;
+    return judge_transfer(exchange, error);
 }

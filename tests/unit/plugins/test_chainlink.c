@@ -357,8 +357,8 @@ static void what_is_no_batch_is_refused(void **state)
         const char *part;
     } cases[] = {
         {"<html>", PL_REJECT, "HTML"},
-        {"", PL_REJECT, "not JSON-RPC"},
-        {"[{\"jsonrpc\":\"2.0\",\"id\":1,\"resul", PL_REJECT, "not JSON-RPC"},
+        {"", PL_REJECT, "the node's answer: not JSON"},
+        {"[{\"jsonrpc\":\"2.0\",\"id\":1,\"resul", PL_REJECT, "the node's answer: not JSON"},
         {"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"0x1\"}", PL_REJECT, "not a list"},
         {"{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32600,\"message\":\"no batches\"}}", PL_RETRY,
          "no batches"},

@@ -70,6 +70,7 @@ static void changed_at_marks_a_new_price(void **state)
 {
     (void)state;
     create("{ pairs: [ETH-USD] }");
+    stub_advance(host, 1234567); /* only the milliseconds are kept */
     for (int i = 0; i < 2; i++)
         web_answer(good);
     web_answer("{\"ethereum\":{\"usd\":2416,\"last_updated_at\":1767225690}}");
@@ -77,9 +78,9 @@ static void changed_at_marks_a_new_price(void **state)
         assert_int_equal(stub_poll(host, 0), PL_OK);
         stub_advance(host, INT64_C(60000000000));
     }
-    assert_non_null(
-        strstr(stub_json(host, 1), "\"fetched_at\":\"2026-01-01T00:01:00Z\",\"changed_at\":\"2026-01-01T00:00:00Z\""));
-    assert_non_null(strstr(stub_json(host, 2), "\"changed_at\":\"2026-01-01T00:02:00Z\"}"));
+    assert_non_null(strstr(stub_json(host, 1),
+                           "\"fetched_at\":\"2026-01-01T00:01:00.001Z\",\"changed_at\":\"2026-01-01T00:00:00.001Z\""));
+    assert_non_null(strstr(stub_json(host, 2), "\"changed_at\":\"2026-01-01T00:02:00.001Z\"}"));
     assert_null(strstr(stub_json(host, 2), "volume"));
 }
 

@@ -67,7 +67,7 @@ static void what_is_no_price_gives_no_record(void **state)
     (void)state;
     static const char *const cases[][2] = {
         {"<html></html>", "BTC-USD: the answer is HTML"},
-        {"{\"id\":\"btc-bitcoin\",\"quotes\":{\"USD\":{\"pri", "BTC-USD: the answer is not JSON"},
+        {"{\"id\":\"btc-bitcoin\",\"quotes\":{\"USD\":{\"pri", "BTC-USD: the answer: not JSON"},
         {"{\"error\":\"id not found\"}", "id not found"},
         {"{\"id\":\"eth-ethereum\",\"last_updated\":\"2025-12-31T23:58:00Z\",\"quotes\":{\"USD\":{\"price\":1}}}",
          "not about btc-bitcoin"},

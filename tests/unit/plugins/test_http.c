@@ -97,7 +97,7 @@ static void a_price_api_by_options_alone(void **state)
     poll_fails(1, "{\"data\":{\"BTCUSD\":{\"last\":[1]}}}", "source_ts is missing");
     poll_fails(1, "<html>", "BTC-USD: the answer is HTML");
     poll_fails(1, "", "BTC-USD: the answer is empty");
-    poll_fails(1, "{\"data\":", "BTC-USD: the answer is not JSON");
+    poll_fails(1, "{\"data\":", "BTC-USD: the answer: not JSON");
     assert_int_equal(host->emitted_count, 2);
 }
 
