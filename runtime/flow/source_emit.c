@@ -164,6 +164,8 @@ bool pl_source_emit(pl_source_stage *source, const pl_emission *emission)
         reject(source, record, &error);
     } else if (record->time_unix_ns > lane->newest_unix_ns) {
         lane->newest_unix_ns = record->time_unix_ns;
+        if (record->time_unix_ns > atomic_load_explicit(&source->stage.account.newest_unix_ns, memory_order_relaxed))
+            atomic_store_explicit(&source->stage.account.newest_unix_ns, record->time_unix_ns, memory_order_relaxed);
     }
     pl_lane_mark mark = { lane, lane->newest_unix_ns, false };
     if (!pl_flow_batch_mark(source->building, mark))

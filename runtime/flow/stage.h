@@ -20,6 +20,7 @@ typedef struct pl_stepped {
 /* Counters of one component worker. Written by its own thread, read by any. */
 typedef struct pl_account {
     _Atomic uint64_t read, delivered, filtered, dead_lettered, born, replayed, retries, errors, bytes;
+    _Atomic int64_t newest_unix_ns; /* source: greatest event time handed over; 0: none yet */
 } pl_account;
 static inline void pl_count(_Atomic uint64_t *counter, uint64_t n)
 {

@@ -80,6 +80,7 @@ pl_status pl_graph_run_seeded(pl_graph *graph, uint64_t seed, bool (*stop)(void 
 
 typedef struct pl_counts {
     uint64_t read, delivered, filtered, dead_lettered, in_flight, born, replayed, retries, errors, bytes;
+    int64_t newest_unix_ns; /* sources */
 } pl_counts;
 /* [any] Of all workers; while the graph runs in_flight is a difference, afterwards it is counted. */
 pl_counts pl_node_counts(const pl_graph *graph, const pl_node_plan *node);
