@@ -106,7 +106,7 @@ static void mark_above(pl_tree *tree, uint32_t node)
 static void drop_shadowed(pl_tree *tree, pl_tree_box *box, uint32_t node)
 {
     pl_tree_sift(tree, box);
-    if (!box->object)
+    if (!box->shadows)
         return;
     pl_str key = pl_tree_key(tree, node);
     for (uint32_t i = 0; i < box->count; i++) {

@@ -21,60 +21,79 @@ static size_t offset_at(const pl_tree_source *source, uint32_t at)
     return at < source->count ? source->index[at] : source->text.len;
 }
 
-/* Past the value that begins at structural number `at`: the number behind it and the bytes it takes. false: no value.
- */
-static bool pass_value(const pl_tree_source *source, uint32_t at, uint32_t *next, uint32_t *raw_len)
+/* The structural number of the bracket that closes the one at `at`, or the count: there is none. Brackets of both kinds
+ * count alike here; a mismatch comes out when the container is opened. */
+static uint32_t closing(const pl_tree_source *source, uint32_t at)
 {
     static const int8_t nesting[256] = {['{'] = 1, ['['] = 1, ['}'] = -1, [']'] = -1};
-    const char *text = source->text.ptr;
-    char first = byte_at(source, at);
-    if (first == '{' || first == '[') {
-        int32_t depth = 1;
-        uint32_t i = at + 1;
-        for (; i < source->count; i++) {
-            depth += nesting[(unsigned char)text[source->index[i]]];
-            if (depth == 0)
-                break;
-        }
-        *next = i + 1;
-        *raw_len = i < source->count ? source->index[i] + 1 - source->index[at] : 0;
-        return i < source->count;
+    int32_t depth = 1;
+    for (at++; at < source->count; at++) {
+        depth += nesting[(unsigned char)source->text.ptr[source->index[at]]];
+        if (depth == 0)
+            break;
     }
-    if (at >= source->count || first == '}' || first == ']' || first == ':' || first == ',')
-        return false;
-    size_t end = offset_at(source, at + 1);
-    while (is_space(text[end - 1]))
-        end--;
-    *next = at + 1;
-    *raw_len = (uint32_t)(end - source->index[at]);
-    return true;
+    return at;
+}
+
+/* Past the value that begins at structural number `at`, where it lies: the number behind it, or 0: no value. */
+static inline uint32_t pass_value(const pl_tree_source *source, uint32_t at, pl_tree_node *node)
+{
+    if (at >= source->count)
+        return 0;
+    const char *text = source->text.ptr;
+    uint32_t start = source->index[at], last = at;
+    size_t end;
+    switch (text[start]) {
+    case '{':
+    case '[':
+        last = closing(source, at);
+        if (last == source->count)
+            return 0;
+        end = (size_t)source->index[last] + 1;
+        break;
+    case '}':
+    case ']':
+    case ':':
+    case ',':
+        return 0;
+    default:
+        end = offset_at(source, at + 1);
+        while (is_space(text[end - 1]))
+            end--;
+    }
+    node->at = at;
+    node->raw_at = start;
+    node->raw_len = (uint32_t)(end - start);
+    return last + 1;
 }
 
 /* The key at structural number `at`, which a colon must follow. */
-static bool pass_key(const pl_tree_source *source, uint32_t at, pl_tree_node *node)
+static inline bool pass_key(const pl_tree_source *source, uint32_t at, pl_tree_node *node)
 {
-    if (byte_at(source, at) != '"' || byte_at(source, at + 1) != ':')
+    if (at + 1 >= source->count)
         return false;
     const char *text = source->text.ptr;
-    uint32_t start = source->index[at] + 1, end = source->index[at + 1];
+    uint32_t start = source->index[at], end = source->index[at + 1];
+    if (text[start] != '"' || text[end] != ':')
+        return false;
     while (is_space(text[end - 1]))
         end--;
-    if (end <= start || text[end - 1] != '"')
+    if (end < start + 2 || text[end - 1] != '"')
         return false;
-    node->key_at = start;
-    node->key_len = end - 1 - start;
+    node->key_at = start + 1;
+    node->key_len = end - start - 2;
     return true;
 }
 
-static pl_tree_node *push(pl_tree *tree)
+static inline pl_tree_node *push(pl_tree *tree)
 {
-    if (tree->nodes == tree->node_room) {
-        pl_tree_node *more = pl_realloc(tree->node, tree->node_room * 2u + 32, sizeof *more);
-        if (!more)
-            return NULL;
-        tree->node = more;
-        tree->node_room = tree->node_room * 2 + 32;
-    }
+    if (tree->nodes < tree->node_room)
+        return &tree->node[tree->nodes++];
+    pl_tree_node *more = pl_realloc(tree->node, tree->node_room * 2u + 32, sizeof *more);
+    if (!more)
+        return NULL;
+    tree->node = more;
+    tree->node_room = tree->node_room * 2 + 32;
     return &tree->node[tree->nodes++];
 }
 
@@ -98,32 +117,32 @@ static pl_status decode_key(pl_tree *tree, uint32_t number, pl_error *error)
     return PL_OK;
 }
 
-/* Notes the members of the container that begins at structural number `at` of its source, up to its end. */
+/* Notes the members of the container that `holder` is, in its source, up to its end. */
 static pl_status note_members(pl_tree *tree, uint32_t holder, bool object, uint32_t *count, pl_error *error)
 {
     const pl_tree_node parent = tree->node[holder];
     const pl_tree_source source = tree->source[parent.source];
     const char end = object ? '}' : ']';
     uint32_t at = parent.at + 1;
-    for (bool more = byte_at(&source, at) != end; more; at++, ++*count) {
+    bool more = byte_at(&source, at) != end;
+    while (more) {
         pl_tree_node *node = push(tree);
         if (!node)
             return pl_tree_no_memory(error);
-        *node = (pl_tree_node){.parent = holder, .source = parent.source};
+        node->key_at = node->key_len = node->box = node->edit = node->flags = 0;
+        node->parent = holder;
+        node->source = parent.source;
         if (object && !pass_key(&source, at, node))
             return pl_tree_malformed(error, "a key and a colon are expected", offset_at(&source, at));
-        at += object ? 2 : 0;
-        node->at = at;
-        node->raw_at = (uint32_t)offset_at(&source, at);
-        if (!pass_value(&source, at, &at, &node->raw_len))
-            return pl_tree_malformed(error, "a value is expected", offset_at(&source, node->at));
+        uint32_t value = object ? at + 2 : at;
+        at = pass_value(&source, value, node);
+        if (!at)
+            return pl_tree_malformed(error, "a value is expected", offset_at(&source, value));
         if (object && source.escapes && decode_key(tree, tree->nodes - 1, error) != PL_OK)
             return PL_FAILED;
+        ++*count;
         more = byte_at(&source, at) == ',';
-        if (!more) {
-            ++*count;
-            break;
-        }
+        at += more;
     }
     if (byte_at(&source, at) != end)
         return pl_tree_malformed(error, object ? "a comma or } is expected" : "a comma or ] is expected",
@@ -158,6 +177,7 @@ static void enter(pl_tree *tree, pl_tree_box *box, uint32_t number)
         if (there && !(tree->node[there - 1].flags & PL_NODE_GONE)) {
             tree->node[there - 1].flags |= PL_NODE_SHADOWED;
             box->live--;
+            box->shadows = true;
         }
         box->filled += !there;
         box->slots[i] = number + 1;
@@ -309,14 +329,15 @@ void pl_tree_sift(pl_tree *tree, pl_tree_box *box)
     if (box->sifted)
         return;
     box->sifted = true;
+    const pl_tree_node *node = &tree->node[box->first];
     for (uint32_t i = 1; box->object && i < box->count; i++) {
-        pl_str key = pl_tree_key(tree, box->first + i);
         for (uint32_t j = 0; j < i; j++) {
-            pl_tree_node *earlier = &tree->node[box->first + j];
-            if (earlier->flags & PL_NODE_SHADOWED || !is_member(tree, box->first + j, key))
+            if (node[j].key_len != node[i].key_len ||
+                !is_member(tree, box->first + j, pl_tree_key(tree, box->first + i)))
                 continue;
-            earlier->flags |= PL_NODE_SHADOWED;
+            tree->node[box->first + j].flags |= PL_NODE_SHADOWED;
             box->live--;
+            box->shadows = true;
         }
     }
 }

@@ -37,6 +37,7 @@ typedef struct pl_tree_box { /* an opened object or array */
     uint32_t mask;           /* slots - 1 of the key table; 0: no table */
     uint32_t *slots;         /* 1 + node number, 0: free; in the scratch arena */
     bool object, sifted;     /* sifted: PL_NODE_SHADOWED is set where it belongs */
+    bool shadows;            /* there are such members */
     bool holes;              /* an element of an array is gone: positions have to be counted */
 } pl_tree_box;
 
