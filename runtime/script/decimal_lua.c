@@ -262,6 +262,30 @@ static int decimal_call(lua_State *L)
     return 1;
 }
 
+/* nil instead of an error: for checking what came in. */
+static int decimal_parse(lua_State *L)
+{
+    pl_decimal value = {0};
+    const pl_lua_decimal *decimal = pl_to_decimal(L, 1);
+    pl_decimal_status status = PL_DECIMAL_SYNTAX;
+    if (decimal) {
+        value = decimal->value;
+        status = PL_DECIMAL_OK;
+    } else if (lua_isinteger(L, 1)) {
+        pl_decimal_from_int(lua_tointeger(L, 1), &value);
+        status = PL_DECIMAL_OK;
+    } else if (lua_type(L, 1) == LUA_TSTRING) {
+        pl_str text;
+        text.ptr = lua_tolstring(L, 1, &text.len);
+        status = pl_decimal_parse(text, &value);
+    }
+    if (status == PL_DECIMAL_OK)
+        pl_push_decimal(L, &value, false);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
 static int extreme(lua_State *L, int sign)
 {
     int count = lua_gettop(L), best = 1;
@@ -325,12 +349,10 @@ static void open_metatable(lua_State *L)
 
 void pl_open_decimal(lua_State *L)
 {
+    static const luaL_Reg functions[] = {
+        {"min", decimal_min}, {"max", decimal_max}, {"parse", decimal_parse}, {NULL, NULL}};
     open_metatable(L);
-    lua_createtable(L, 0, 2);
-    lua_pushcfunction(L, decimal_min);
-    lua_setfield(L, -2, "min");
-    lua_pushcfunction(L, decimal_max);
-    lua_setfield(L, -2, "max");
+    luaL_newlib(L, functions);
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, decimal_call);
     lua_setfield(L, -2, "__call");

@@ -23,9 +23,10 @@ static int time_call(lua_State *L)
 static int time_parse(lua_State *L)
 {
     int64_t ns;
-    pl_str text;
-    text.ptr = luaL_checklstring(L, 1, &text.len);
-    if (pl_time_parse(text, &ns))
+    pl_str text = {NULL, 0};
+    if (lua_type(L, 1) == LUA_TSTRING)
+        text.ptr = lua_tolstring(L, 1, &text.len);
+    if (text.ptr && pl_time_parse(text, &ns))
         lua_pushinteger(L, ns);
     else
         lua_pushnil(L);

@@ -1,0 +1,32 @@
+local asof = require "asof"
+
+local function series(...)
+  local s = {}
+  for _, e in ipairs { ... } do asof.put(s, e[1], e[2], 100) end
+  return s
+end
+
+test("the value in force is the newest one not after t", function()
+  local s = series({ 10, "a" }, { 20, "b" })
+  expect(asof.at(s, 9)):equals(nil)
+  expect(asof.at(s, 10)):equals("a")
+  expect(asof.at(s, 19)):equals("a")
+  expect(asof.at(s, 25)):equals("b")
+  local _, since = asof.at(s, 25)
+  expect(since):equals(20)
+end)
+
+test("late values find their place", function()
+  expect(series({ 30, "c" }, { 10, "a" }, { 20, "b" }))
+    :equals { { at = 10, v = "a" }, { at = 20, v = "b" }, { at = 30, v = "c" } }
+end)
+
+test("a second value as of the same time replaces the first", function()
+  expect(series({ 10, "a" }, { 10, "b" })):equals { { at = 10, v = "b" } }
+end)
+
+test("what is older than the horizon goes, except the value in force there", function()
+  local s = series({ 0, "a" }, { 50, "b" }, { 160, "c" })
+  expect(s):equals { { at = 50, v = "b" }, { at = 160, v = "c" } }
+  expect(asof.at(s, 60)):equals("b")
+end)
