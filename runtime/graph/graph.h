@@ -65,6 +65,8 @@ pl_status pl_graph_start(pl_graph *graph, void (*changed)(void *self), void *sel
 bool pl_graph_ended(const pl_graph *graph);
 /* Sources hand over nothing more; what is inside is finished. Idempotent. */
 void pl_graph_stop(pl_graph *graph);
+/* Asks the plugins that keep files open to open them again ("pl.reopen/1"), for log rotation. */
+void pl_graph_reopen(pl_graph *graph);
 /* Everything returns as soon as it can, settled or not. Idempotent. */
 void pl_graph_abort(pl_graph *graph);
 /* Waits for the threads; after an abort, or once it ended. */

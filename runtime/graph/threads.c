@@ -161,6 +161,18 @@ void pl_graph_stop(pl_graph *graph)
     note_all(graph);
 }
 
+void pl_graph_reopen(pl_graph *graph)
+{
+    for (size_t i = 0; i < graph->node_count; i++) {
+        const pl_node_plan *node = &graph->nodes[i];
+        const pl_reopen *reopen = node->instance && node->component->extension
+                                      ? node->component->extension(pl_instance_self(node->instance), "pl.reopen/1")
+                                      : NULL;
+        if (reopen)
+            reopen->reopen(pl_instance_self(node->instance));
+    }
+}
+
 void pl_graph_abort(pl_graph *graph)
 {
     if (!graph->driver || atomic_exchange(&graph->driver->aborted, true))

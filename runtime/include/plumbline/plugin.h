@@ -297,6 +297,12 @@ typedef struct pl_rewind { /* "pl.rewind/1": for `state: { rebuild: 3h }` */
     pl_status (*rewind)(void *self, int64_t span_ns, pl_error *);
 } pl_rewind;
 
+/* Extension of a source or sink that keeps files open. */
+typedef struct pl_reopen { /* "pl.reopen/1": SIGUSR1, after a log rotation */
+    uint32_t struct_size;
+    void (*reopen)(void *self); /* [any] Sets a flag: the worker closes and opens its files before the next record */
+} pl_reopen;
+
 typedef struct pl_component {
     uint32_t struct_size;
     uint32_t option_size; /* sizeof(pl_option): its stride may grow */

@@ -1,0 +1,426 @@
+#include <base/log.h>
+#include <base/units.h>
+#include <cli/cli.h>
+#include <cli/live.h>
+#include <cli/summary.h>
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+static const char help[] =
+    "usage: plumbline run [OPTIONS] PIPELINE.yaml...\n\n"
+    "Runs the pipelines in one process until all sources end, --for is over, or SIGTERM or SIGINT comes; then drains.\n"
+    "A second SIGINT gives up draining. SIGHUP checks the files again and, if they are sound, starts over with them.\n\n"
+    "  --for DURATION       stop after this time, e.g. 30s\n"
+    "  --set PATH=VALUE     override a value, e.g. sources.x.with.every=5s (may be repeated)\n"
+    "  --summary FILE       write the account as JSON at the end\n"
+    "  --log-format FORMAT  text or json\n"
+    "  --log-level LEVEL    debug, info, warn or error\n"
+    "  --data-dir DIR       where state, buffers and the default dead letter live\n"
+    "  --plugin-dir DIR     look for plugins there first (may be repeated)\n"
+    "  --seed N             of a pipeline that asks for the seeded scheduler\n";
+
+typedef struct run {
+    pl_cli_files files;
+    char *const *paths;
+    size_t path_count;
+    int64_t for_ns, started_ns;
+    const char *summary, *data_dir;
+    pl_log_format log_format;
+    int64_t seed;
+    bool seed_given;
+    pl_loader *loader;
+    pl_graph *graphs[PL_CLI_FILES_MAX];
+    size_t graph_count;
+    int event_fd, signal_fd;
+    bool reload;
+    int status;
+    pl_live live;
+} run;
+
+static void raise_status(run *r, int status)
+{
+    if (r->status == PL_EXIT_DONE || status == PL_EXIT_FAILED)
+        r->status = status;
+}
+
+/* ---- loading and planning --------------------------------------------------------- */
+
+static void unplan(pl_graph **graphs, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        pl_graph_free(&graphs[i]);
+}
+
+static bool seeded(const pl_pipeline *pipeline)
+{
+    return pipeline->scheduler == PL_SCHEDULER_SEEDED;
+}
+
+static void check_schedulers(const pl_cli_files *files, pl_diags *diags)
+{
+    for (size_t i = 0; i < files->count; i++)
+        if (files->count > 1 && files->pipelines[i] && seeded(files->pipelines[i]))
+            pl_diags_at(diags, PL_DIAG_ERROR, files->pipelines[i]->file, 0, 0,
+                        "a pipeline on the seeded scheduler runs alone; start it in a process of its own");
+}
+
+/* Loads and checks all files. false: errors were printed. */
+static bool plan(run *r, pl_cli_files *files, pl_graph **graphs)
+{
+    static char data_dir[PL_CLI_FILES_MAX][4096];
+    pl_diags *diags = pl_diags_new();
+    if (!diags)
+        return false;
+    pl_cli_load(files, r->paths, r->path_count, diags);
+    check_schedulers(files, diags);
+    for (size_t i = 0; i < files->count; i++) {
+        pl_pipeline *pipeline = files->pipelines[i];
+        if (!pipeline)
+            continue;
+        if (r->seed_given)
+            pipeline->seed = r->seed;
+        pl_graph_setup setup = { .pipeline = pipeline, .loader = r->loader };
+        setup.data_dir = pl_cli_data_dir(r->data_dir, pipeline, data_dir[i], sizeof data_dir[i]);
+        graphs[i] = pl_graph_plan(&setup, diags);
+    }
+    bool sound = pl_cli_report(diags) == 0;
+    pl_diags_free(&diags);
+    return sound;
+}
+
+static bool open_all(run *r)
+{
+    for (size_t i = 0; i < r->graph_count; i++) {
+        const char *component = "";
+        pl_error error = { .struct_size = sizeof error };
+        if (pl_graph_open(r->graphs[i], &component, &error) == PL_OK)
+            continue;
+        pl_log(PL_ERROR, component[0] ? component : NULL, "%s", error.message);
+        raise_status(r, error.error_class == PL_BAD_CONFIG ? PL_EXIT_USAGE : PL_EXIT_FAILED);
+        return false;
+    }
+    return true;
+}
+
+/* ---- running ------------------------------------------------------------------------ */
+
+static void changed(void *self)
+{
+    const run *r = self;
+    uint64_t one = 1;
+    (void)!write(r->event_fd, &one, sizeof one);
+}
+
+static bool all_ended(const run *r)
+{
+    for (size_t i = 0; i < r->graph_count; i++)
+        if (!pl_graph_ended(r->graphs[i]))
+            return false;
+    return true;
+}
+
+static void stop_all(run *r)
+{
+    for (size_t i = 0; i < r->graph_count; i++)
+        pl_graph_stop(r->graphs[i]);
+}
+
+static void abort_all(run *r)
+{
+    for (size_t i = 0; i < r->graph_count; i++)
+        pl_graph_abort(r->graphs[i]);
+}
+
+static int64_t longest_deadline(const run *r)
+{
+    int64_t longest = 0;
+    for (size_t i = 0; i < r->graph_count; i++)
+        if (r->files.pipelines[i]->shutdown_deadline_ns > longest)
+            longest = r->files.pipelines[i]->shutdown_deadline_ns;
+    return longest;
+}
+
+static void on_signal(run *r, int64_t *abort_ns, int64_t now_ns)
+{
+    struct signalfd_siginfo info;
+    if (read(r->signal_fd, &info, sizeof info) != (ssize_t)sizeof info)
+        return;
+    if (info.ssi_signo == SIGHUP) {
+        r->reload = true;
+        return;
+    }
+    if (info.ssi_signo == SIGUSR1) {
+        for (size_t i = 0; i < r->graph_count; i++)
+            pl_graph_reopen(r->graphs[i]);
+        return;
+    }
+    bool again = *abort_ns != INT64_MAX && info.ssi_signo == SIGINT;
+    pl_log(PL_INFO, NULL, "%s", again ? "giving up" : "stopping: what is inside is finished first");
+    stop_all(r);
+    if (again)
+        *abort_ns = now_ns;
+    else if (*abort_ns == INT64_MAX)
+        *abort_ns = now_ns + longest_deadline(r);
+}
+
+static void check_halts(run *r)
+{
+    for (size_t i = 0; i < r->graph_count; i++) {
+        if (!atomic_load(&r->graphs[i]->flow.halted))
+            continue;
+        raise_status(r, PL_EXIT_FAILED);
+        abort_all(r); /* pipelines of one process end together */
+    }
+}
+
+static int timeout_ms(const run *r, int64_t now_ns, int64_t abort_ns)
+{
+    int64_t until = now_ns + 1000000000;
+    if (abort_ns < until)
+        until = abort_ns;
+    if (abort_ns == INT64_MAX && r->for_ns && r->started_ns + r->for_ns < until)
+        until = r->started_ns + r->for_ns;
+    return until <= now_ns ? 0 : (int)((until - now_ns) / 1000000 + 1);
+}
+
+/* Until all graphs ended, or a reload is wanted. */
+static void watch(run *r)
+{
+    int64_t abort_ns = INT64_MAX;
+    struct pollfd fds[2] = { { r->event_fd, POLLIN, 0 }, { r->signal_fd, POLLIN, 0 } };
+    while (!all_ended(r) && !r->reload) {
+        int64_t now_ns = pl_system_clock.now_ns(&pl_system_clock);
+        if (poll(fds, 2, timeout_ms(r, now_ns, abort_ns)) < 0 && errno != EINTR)
+            break;
+        now_ns = pl_system_clock.now_ns(&pl_system_clock);
+        uint64_t ignored;
+        if (fds[0].revents & POLLIN)
+            (void)!read(r->event_fd, &ignored, sizeof ignored);
+        if (fds[1].revents & POLLIN)
+            on_signal(r, &abort_ns, now_ns);
+        check_halts(r);
+        if (r->for_ns && abort_ns == INT64_MAX && now_ns >= r->started_ns + r->for_ns) {
+            stop_all(r);
+            abort_ns = now_ns + longest_deadline(r);
+        }
+        if (now_ns >= abort_ns)
+            abort_all(r);
+        pl_live_draw(&r->live, r->graphs, r->graph_count, now_ns);
+    }
+}
+
+static void judge(run *r)
+{
+    for (size_t i = 0; i < r->graph_count; i++) {
+        uint64_t unsettled = pl_graph_unsettled(r->graphs[i]);
+        if (atomic_load(&r->graphs[i]->flow.halted))
+            raise_status(r, PL_EXIT_FAILED);
+        if (!pl_graph_balanced(r->graphs[i])) {
+            pl_log(PL_ERROR, NULL, "%s: the account does not come out; see --summary", r->files.pipelines[i]->name);
+            raise_status(r, PL_EXIT_FAILED);
+        }
+        if (unsettled) {
+            pl_log(PL_WARN, NULL, "%s: %llu record%s left unacknowledged", r->files.pipelines[i]->name,
+                   (unsigned long long)unsettled, unsettled == 1 ? "" : "s");
+            raise_status(r, PL_EXIT_UNSETTLED);
+        }
+    }
+}
+
+static bool start_all(run *r)
+{
+    pl_error error = { .struct_size = sizeof error };
+    for (size_t i = 0; i < r->graph_count; i++) {
+        if (pl_graph_start(r->graphs[i], changed, r, &error) == PL_OK)
+            continue;
+        pl_log(PL_ERROR, NULL, "%s", error.message);
+        raise_status(r, PL_EXIT_FAILED);
+        abort_all(r);
+        return false;
+    }
+    return true;
+}
+
+/* SIGHUP: the new files are checked while the old ones go on, which they do if there is a mistake. */
+static bool reload(run *r)
+{
+    pl_cli_files files = { .override_count = r->files.override_count };
+    pl_graph *graphs[PL_CLI_FILES_MAX] = { NULL };
+    memcpy(files.overrides, r->files.overrides, sizeof files.overrides);
+    r->reload = false;
+    if (!plan(r, &files, graphs)) {
+        pl_log(PL_ERROR, NULL, "not reloaded: the pipelines go on as they were");
+        unplan(graphs, files.count);
+        pl_cli_unload(&files);
+        return true;
+    }
+    stop_all(r);
+    watch(r);
+    r->reload = false;
+    for (size_t i = 0; i < r->graph_count; i++)
+        pl_graph_join(r->graphs[i]);
+    judge(r);
+    unplan(r->graphs, r->graph_count);
+    pl_cli_unload(&r->files);
+    r->files = files;
+    memcpy(r->graphs, graphs, sizeof graphs);
+    r->graph_count = files.count;
+    pl_log(PL_INFO, NULL, "reloaded");
+    return open_all(r) && start_all(r);
+}
+
+static void run_threads(run *r)
+{
+    pl_live_begin(&r->live, r->log_format == PL_LOG_TEXT);
+    bool running = start_all(r);
+    do {
+        watch(r);
+    } while (running && r->reload && reload(r));
+    pl_live_end(&r->live, r->graphs, r->graph_count);
+    for (size_t i = 0; i < r->graph_count; i++)
+        pl_graph_join(r->graphs[i]);
+}
+
+static bool signalled(void *self)
+{
+    const run *r = self;
+    struct pollfd fd = { r->signal_fd, POLLIN, 0 };
+    return poll(&fd, 1, 0) > 0;
+}
+
+static void run_seeded(run *r)
+{
+    pl_error error = { .struct_size = sizeof error };
+    uint64_t seed = (uint64_t)r->files.pipelines[0]->seed;
+    if (pl_graph_run_seeded(r->graphs[0], seed, signalled, r, &error) != PL_OK) {
+        pl_log(PL_ERROR, NULL, "%s", error.message);
+        raise_status(r, PL_EXIT_FAILED);
+    }
+}
+
+static int run_all(run *r)
+{
+    sigset_t signals;
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGHUP);
+    (void)sigaddset(&signals, SIGUSR1);
+    (void)sigprocmask(SIG_BLOCK, &signals, NULL);
+    r->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+    r->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    r->started_ns = pl_system_clock.now_ns(&pl_system_clock);
+    if (!plan(r, &r->files, r->graphs))
+        r->status = PL_EXIT_USAGE;
+    r->graph_count = r->files.count;
+    if (r->status == PL_EXIT_DONE && open_all(r)) {
+        if (seeded(r->files.pipelines[0]))
+            run_seeded(r);
+        else
+            run_threads(r);
+        judge(r);
+        if (r->summary && !pl_summary_write(r->summary, r->graphs, r->graph_count, r->status))
+            raise_status(r, PL_EXIT_FAILED);
+    }
+    unplan(r->graphs, r->graph_count);
+    pl_cli_unload(&r->files);
+    (void)close(r->signal_fd);
+    (void)close(r->event_fd);
+    return r->status;
+}
+
+/* ---- the command line ------------------------------------------------------------------ */
+
+static const struct option options[] = { { "for", required_argument, NULL, 'f' },
+                                         { "set", required_argument, NULL, 's' },
+                                         { "summary", required_argument, NULL, 'S' },
+                                         { "log-format", required_argument, NULL, 'l' },
+                                         { "log-level", required_argument, NULL, 'L' },
+                                         { "data-dir", required_argument, NULL, 'd' },
+                                         { "plugin-dir", required_argument, NULL, 'P' },
+                                         { "seed", required_argument, NULL, 'n' },
+                                         { "help", no_argument, NULL, 'h' },
+                                         { 0 } };
+
+static int level_of(const char *word)
+{
+    static const char *const words[] = { "debug", "info", "warn", "error" };
+    for (int i = 0; i < 4; i++)
+        if (strcmp(word, words[i]) == 0)
+            return i;
+    return -1;
+}
+
+/* -1: go on; else the exit code. */
+static int take_option(run *r, int option, int *level)
+{
+    pl_error error = { .struct_size = sizeof error };
+    char *end = NULL;
+    switch (option) {
+    case 'f':
+        if (pl_parse_duration(PL_S(optarg), &r->for_ns, &error) != PL_OK || r->for_ns <= 0)
+            return pl_cli_usage("run", "--for wants a duration such as 30s, not '%s'", optarg);
+        return -1;
+    case 's':
+        if (r->files.override_count == PL_CLI_OVERRIDES_MAX)
+            return pl_cli_usage("run", "more than %d times --set", PL_CLI_OVERRIDES_MAX);
+        r->files.overrides[r->files.override_count++].text = optarg;
+        return -1;
+    case 'S':
+        r->summary = optarg;
+        return -1;
+    case 'l':
+        r->log_format = strcmp(optarg, "json") == 0 ? PL_LOG_JSON : PL_LOG_TEXT;
+        if (strcmp(optarg, "json") != 0 && strcmp(optarg, "text") != 0)
+            return pl_cli_usage("run", "--log-format is text or json, not '%s'", optarg);
+        return -1;
+    case 'L':
+        *level = level_of(optarg);
+        return *level < 0 ? pl_cli_usage("run", "--log-level is debug, info, warn or error, not '%s'", optarg) : -1;
+    case 'd':
+        r->data_dir = optarg;
+        return -1;
+    case 'P':
+        pl_cli_add_plugin_dir(optarg);
+        return -1;
+    case 'n':
+        r->seed = strtoll(optarg, &end, 10);
+        r->seed_given = true;
+        return *end || end == optarg ? pl_cli_usage("run", "--seed wants a whole number, not '%s'", optarg) : -1;
+    case 'h':
+        (void)fputs(help, stdout);
+        return PL_EXIT_DONE;
+    default:
+        return PL_EXIT_USAGE;
+    }
+}
+
+int pl_cmd_run(int argc, char **argv)
+{
+    static run r; /* large */
+    int level = PL_INFO;
+    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        int status = take_option(&r, option, &level);
+        if (status >= 0)
+            return status;
+    }
+    if (optind == argc)
+        return pl_cli_usage("run", "name at least one pipeline file");
+    if (argc - optind > PL_CLI_FILES_MAX)
+        return pl_cli_usage("run", "at most %d files at once", PL_CLI_FILES_MAX);
+    r.paths = argv + optind;
+    r.path_count = (size_t)(argc - optind);
+    pl_log_setup(r.log_format, level, NULL);
+    r.loader = pl_loader_new(pl_cli_plugin_dirs());
+    if (!r.loader)
+        return PL_EXIT_FAILED;
+    int status = run_all(&r);
+    pl_loader_free(&r.loader);
+    return status;
+}
