@@ -34,7 +34,7 @@ struct pl_feed {
     bool clock_stands;
     const pl_record *current; /* whose call is under way */
     list inputs, waiting, outputs, rejects, metrics, timers;
-    size_t kept_outputs; /* outputs of calls that succeeded */
+    size_t kept_outputs, kept_waiting; /* of calls that succeeded */
     size_t timer_runs;
 };
 
@@ -133,9 +133,13 @@ static pl_status after_call(pl_feed *feed, pl_status status, pl_error *error)
 {
     if (status == PL_OK) {
         feed->kept_outputs = feed->outputs.count;
+        feed->kept_waiting = feed->waiting.count;
         return PL_OK;
     }
     feed->outputs.count = feed->kept_outputs;
+    const waiting *asked = feed->waiting.items;
+    while (feed->waiting.count > feed->kept_waiting)
+        pl_script_forget(feed->script, asked[--feed->waiting.count].ref);
     if (error->error_class == PL_HALT)
         return PL_FAILED;
     bool good = true;
@@ -161,6 +165,7 @@ static pl_status run_waiting(pl_feed *feed, size_t index, pl_error *error)
 {
     waiting *all = feed->waiting.items, one = all[index];
     all[index] = all[--feed->waiting.count];
+    feed->kept_waiting = feed->waiting.count;
     move_clock(feed, one.at);
     feed->current = &one.envelope;
     pl_status status = pl_script_deferred(feed->script, one.ref, &one.envelope, feed->arena, error);

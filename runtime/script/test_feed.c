@@ -160,6 +160,7 @@ static void push_outputs(lua_State *L, const pl_feed *feed)
         lua_createtable(L, 0, 5);
         push_payload(L, &output->record);
         lua_setfield(L, -2, "record");
+        push_envelope_text(L, "payload", output->record.payload);
         if (output->port) {
             lua_pushstring(L, output->port);
             lua_setfield(L, -2, "output");

@@ -104,7 +104,7 @@ static pl_status tell_memory(pl_world *world, pl_error *error)
 static pl_status tell_failure(pl_world *world, int status, pl_error *error)
 {
     lua_State *L = world->L;
-    error->code = 0;
+    error->code = pl_magic_at(L, -1) == PL_MAGIC_REJECT ? 0 : status;
     if (status == LUA_ERRMEM)
         return tell_memory(world, error);
     if (pl_magic_at(L, -1) != PL_MAGIC_REJECT) { /* reject() has written its reasons itself */

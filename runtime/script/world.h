@@ -98,8 +98,8 @@ static inline pl_world *pl_world_of(lua_State *L)
 }
 
 /* Calls `body` (no arguments, no results) protected and under the limits. PL_OK, or PL_FAILED with world->message
- * holding the whole story (first line: the message) and error the first line, class PL_REJECT; PL_HALT when the heap is
- * full even after collecting. world->message is "" on PL_OK. */
+ * holding the whole story (first line: the message) and error the first line, class PL_REJECT, code 0 for reject() and
+ * Lua's status else; PL_HALT when the heap is full even after collecting. world->message is "" on PL_OK. */
 pl_status pl_world_call(pl_world *world, lua_CFunction body, pl_error *error);
 /* For C code that works for long within one call: true when the call's time is over. */
 bool pl_world_out_of_time(pl_world *world);
