@@ -1,0 +1,675 @@
+#include "support_host.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- Files of the test's own directory ------------------------------------------------- */
+
+static char folder[64];
+
+static const char *at(const char *name)
+{
+    static char path[256];
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+/* `with` with %s for the folder, once or twice. */
+static const char *with(const char *format)
+{
+    static char text[1024];
+    char *out = text;
+    for (const char *in = format; *in; in++) {
+        if (in[0] == '%' && in[1] == 's') {
+            out += snprintf(out, (size_t)(text + sizeof text - out), "%s", folder);
+            in++;
+        } else {
+            *out++ = *in;
+        }
+    }
+    *out = '\0';
+    return text;
+}
+
+static void put(const char *name, const char *mode, const char *text)
+{
+    FILE *file = fopen(at(name), mode);
+    assert_non_null(file);
+    assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
+    assert_int_equal(fclose(file), 0);
+}
+
+static char *get(const char *name)
+{
+    static char text[1 << 16];
+    FILE *file = fopen(at(name), "r");
+    assert_non_null(file);
+    size_t len = fread(text, 1, sizeof text - 1, file);
+    text[len] = '\0';
+    (void)fclose(file);
+    return text;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    (void)snprintf(folder, sizeof folder, "/tmp/pl-file-XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"in", "in2", "out", "pipe", "old"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        (void)unlink(at(names[i]));
+    }
+    return rmdir(folder);
+}
+
+static stub *source(const char *options)
+{
+    stub *host = stub_open("file", STUB_SOURCE);
+    stub_create(host, with(options));
+    return host;
+}
+
+static stub *sink(const char *options)
+{
+    stub *host = stub_open("file", STUB_SINK);
+    stub_create(host, with(options));
+    return host;
+}
+
+/* ---- Source: lines -------------------------------------------------------------------------- */
+
+static void lines_become_records(void **state)
+{
+    (void)state;
+    put("in", "w", "\xEF\xBB\xBF{\"a\":1}\r\n\n  \n{\"a\":2}\n{\"a\":3}");
+    stub *host = source("{ path: %s/in }");
+    assert_int_equal(stub_drain(host, 100), PL_END);
+    assert_int_equal(host->emitted_count, 3);
+    assert_string_equal(stub_json(host, 0), "{\"a\":1}");
+    assert_string_equal(stub_json(host, 2), "{\"a\":3}");
+    assert_string_equal(host->lanes[0].name, at("in"));
+    assert_int_equal(host->emitted[0].envelope.position, 12);
+    assert_int_equal(host->emitted[2].envelope.position, 31);
+    stub_close(&host);
+}
+
+static void text_keeps_empty_lines_and_bytes_take_the_file_whole(void **state)
+{
+    (void)state;
+    put("in", "w", "one\n\nthree\n");
+    stub *host = source("{ path: %s/in, format: text }");
+    assert_int_equal(stub_drain(host, 100), PL_END);
+    assert_int_equal(host->emitted_count, 3);
+    assert_string_equal(stub_json(host, 1), "");
+    stub_close(&host);
+    host = source("{ path: %s/in, format: bytes }");
+    assert_int_equal(stub_drain(host, 100), PL_END);
+    assert_int_equal(host->emitted_count, 1);
+    assert_string_equal(stub_json(host, 0), "one\n\nthree\n");
+    stub_close(&host);
+}
+
+/* Lines of 1 to 3000 bytes over several blocks of the reader, and a host that stops it now and then. */
+static void many_lines_over_block_borders(void **state)
+{
+    (void)state;
+    enum { LINES = 1500 };
+    FILE *file = fopen(at("in"), "w");
+    assert_non_null(file);
+    for (int i = 0; i < LINES; i++) {
+        (void)fprintf(file, "{\"i\":%d,\"pad\":\"%0*d\"}\n", i, 1 + i * 2, 0);
+    }
+    (void)fclose(file);
+    stub *host = source("{ path: %s/in }");
+    for (size_t limit = 7; host->emitted_count < LINES; limit += 97) {
+        host->emit_limit = limit;
+        pl_status status = stub_next(host);
+        assert_true(status == PL_OK || status == PL_END);
+    }
+    for (int i = 0; i < LINES; i++) {
+        int found;
+        assert_int_equal(sscanf(stub_json(host, (size_t)i), "{\"i\":%d,", &found), 1);
+        assert_int_equal(found, i);
+        assert_int_equal(strlen(stub_json(host, (size_t)i)),
+                         strlen("{\"i\":,\"pad\":\"\"}") + (size_t)snprintf(NULL, 0, "%d", i) + 1 + (size_t)i * 2);
+    }
+    struct stat about;
+    assert_int_equal(stat(at("in"), &about), 0);
+    assert_int_equal(host->emitted[LINES - 1].envelope.position, about.st_size);
+    stub_close(&host);
+}
+
+static void too_long_a_line_halts_and_says_where(void **state)
+{
+    (void)state;
+    put("in", "w", "{\"a\":1}\n{\"long\":\"0123456789012345678901234567890123456789\"}\n{}\n");
+    stub *host = source("{ path: %s/in, max_record: 40 }");
+    assert_int_equal(stub_drain(host, 100), PL_FAILED);
+    assert_int_equal(host->error.error_class, PL_HALT);
+    assert_non_null(strstr(host->error.message, "/in:2: "));
+    assert_non_null(strstr(host->error.message, "40 bytes"));
+    assert_int_equal(host->emitted_count, 1);
+    stub_close(&host);
+}
+
+static void two_files_are_two_lanes(void **state)
+{
+    (void)state;
+    put("in", "w", "1\n2\n");
+    put("in2", "w", "3\n");
+    stub *host = source("{ path: [%s/in, %s/in2] }");
+    assert_int_equal(stub_drain(host, 100), PL_END);
+    assert_int_equal(host->lane_count, 2);
+    assert_int_equal(host->emitted_count, 3);
+    stub_close(&host);
+}
+
+static void what_cannot_be_read_halts(void **state)
+{
+    (void)state;
+    stub *host = source("{ path: %s/in }");
+    assert_int_equal(stub_next(host), PL_FAILED);
+    assert_int_equal(host->error.error_class, PL_HALT);
+    assert_non_null(strstr(host->error.message, "No such file"));
+    stub_close(&host);
+    host = source("{ path: %s }");
+    assert_int_equal(stub_next(host), PL_FAILED);
+    assert_non_null(strstr(host->error.message, "is a directory"));
+    stub_close(&host);
+}
+
+static void bad_options_are_named(void **state)
+{
+    (void)state;
+    static const struct {
+        stub_side side;
+        const char *with, *option;
+    } bad[] = {
+        {STUB_SOURCE, "{ path: \"-\", resume: true }", "path[0]"},
+        {STUB_SOURCE, "{ path: [a, b, a] }", "path[2]"},
+        {STUB_SOURCE, "{ path: [] }", "path"},
+        {STUB_SOURCE, "{ path: a, format: csv, csv: { header: false } }", "csv.columns"},
+        {STUB_SOURCE, "{ path: a, csv: { delimiter: \"::\" } }", "csv.delimiter"},
+        {STUB_SINK, "{ path: a, format: csv }", "csv.columns"},
+        {STUB_SINK, "{ path: a, format: csv, envelope: always, csv: { columns: [a] } }", "envelope"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        stub *host = stub_open("file", bad[i].side);
+        assert_int_equal(stub_try_create(host, bad[i].with), PL_FAILED);
+        assert_int_equal(host->error.error_class, PL_BAD_CONFIG);
+        assert_string_equal(host->error.option, bad[i].option);
+        stub_close(&host);
+    }
+}
+
+/* ---- Source: going on ------------------------------------------------------------------------- */
+
+static void resume_goes_on_behind_what_was_settled(void **state)
+{
+    (void)state;
+    static const char options[] = "{ path: %s/in, resume: true }";
+    put("in", "w", "1\n2\n3\n4\n");
+    stub *host = source(options);
+    assert_int_equal(stub_drain(host, 100), PL_END);
+    assert_int_equal(stub_commit(host, 0, host->emitted[1].envelope.position), PL_OK);
+    put("in", "a", "5\n");
+    stub_restart(host, with(options));
+    assert_int_equal(stub_drain(host, 100), PL_END);
+    assert_int_equal(host->emitted_count, 3);
+    assert_string_equal(stub_json(host, 0), "3");
+    assert_int_equal(host->emitted[0].envelope.position, 6);
+    assert_int_equal(stub_commit(host, 0, 10), PL_OK);
+    stub_restart(host, with(options));
+    assert_int_equal(stub_drain(host, 100), PL_END);
+    assert_int_equal(host->emitted_count, 0);
+    stub_close(&host);
+}
+
+static void another_file_of_that_name_is_read_from_its_start(void **state)
+{
+    (void)state;
+    static const char options[] = "{ path: %s/in, resume: true }";
+    put("in", "w", "1\n2\n3\n");
+    stub *host = source(options);
+    (void)stub_drain(host, 100);
+    assert_int_equal(stub_commit(host, 0, 6), PL_OK);
+    put("in", "w", "7\n8\n9\n10\n"); /* the same inode, longer: only its text tells */
+    stub_restart(host, with(options));
+    (void)stub_drain(host, 100);
+    assert_int_equal(host->emitted_count, 4);
+    assert_true(stub_logged(host, "is another file"));
+    stub_close(&host);
+}
+
+static void a_store_that_fails_is_told(void **state)
+{
+    (void)state;
+    put("in", "w", "1\n2\n");
+    stub *host = source("{ path: %s/in, resume: true }");
+    (void)stub_drain(host, 100);
+    stub_store_fail(host, true);
+    assert_int_equal(stub_commit(host, 0, 4), PL_FAILED);
+    stub_close(&host);
+}
+
+static void follow_waits_for_whole_lines(void **state)
+{
+    (void)state;
+    put("in", "w", "1\n{\"a\"");
+    stub *host = source("{ path: %s/in, follow: true }");
+    (void)stub_drain(host, 1);
+    assert_int_equal(stub_next(host), PL_AGAIN);
+    assert_int_equal(host->emitted_count, 1);
+    put("in", "a", ":2}\n3\n");
+    (void)stub_drain(host, 3);
+    assert_string_equal(stub_json(host, 1), "{\"a\":2}");
+    assert_string_equal(stub_json(host, 2), "3");
+    stub_close(&host);
+}
+
+static void follow_sees_a_cut_and_a_replaced_file(void **state)
+{
+    (void)state;
+    put("in", "w", "one\ntwo\n");
+    stub *host = source("{ path: %s/in, follow: true, format: text }");
+    (void)stub_drain(host, 2);
+    assert_int_equal(stub_next(host), PL_AGAIN);
+    put("in", "w", "x\n");
+    (void)stub_drain(host, 3);
+    assert_string_equal(stub_json(host, 2), "x");
+    assert_true(host->emitted[2].envelope.position > host->emitted[1].envelope.position);
+    char old[256];
+    (void)snprintf(old, sizeof old, "%s", at("old"));
+    assert_int_equal(rename(at("in"), old), 0);
+    put("in", "w", "new\n");
+    (void)stub_drain(host, 4);
+    assert_string_equal(stub_json(host, 3), "new");
+    assert_true(host->emitted[3].envelope.position > host->emitted[2].envelope.position);
+    assert_true(stub_logged(host, "was cut"));
+    assert_true(stub_logged(host, "was replaced"));
+    stub_close(&host);
+}
+
+static void follow_waits_for_a_file_that_is_not_there(void **state)
+{
+    (void)state;
+    stub *host = source("{ path: %s/in, follow: true }");
+    assert_int_equal(stub_next(host), PL_AGAIN);
+    assert_int_equal(stub_next(host), PL_AGAIN);
+    assert_int_equal(stub_logged_count(host, "waiting"), 1);
+    put("in", "w", "1\n");
+    (void)stub_drain(host, 1);
+    assert_int_equal(host->emitted_count, 1);
+    stub_close(&host);
+}
+
+static void a_pipe_is_read_as_it_comes(void **state)
+{
+    (void)state;
+    assert_int_equal(mkfifo(at("pipe"), 0600), 0);
+    stub *host = source("{ path: %s/pipe }");
+    host->real_time = true;
+    assert_int_equal(stub_next(host), PL_AGAIN); /* no writer yet, and it did not hang */
+    int fd = open(at("pipe"), O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "1\n2", 3), 3);
+    (void)stub_drain(host, 1);
+    assert_int_equal(host->emitted_count, 1);
+    assert_int_equal(write(fd, "2\n3", 3), 3);
+    (void)close(fd);
+    assert_int_equal(stub_drain(host, 100), PL_END);
+    assert_int_equal(host->emitted_count, 3);
+    assert_string_equal(stub_json(host, 1), "22");
+    assert_string_equal(stub_json(host, 2), "3");
+    stub_close(&host);
+}
+
+static void *interrupt_soon(void *opaque)
+{
+    stub *host = opaque;
+    struct timespec pause = {.tv_nsec = 20 * 1000000};
+    (void)nanosleep(&pause, NULL);
+    host->component->interrupt(host->self);
+    return NULL;
+}
+
+static void an_interrupt_ends_the_wait_for_a_pipe(void **state)
+{
+    (void)state;
+    assert_int_equal(mkfifo(at("pipe"), 0600), 0);
+    stub *host = source("{ path: %s/pipe }");
+    host->real_time = true;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, interrupt_soon, host), 0);
+    assert_int_equal(stub_next(host), PL_AGAIN);
+    (void)pthread_join(thread, NULL);
+    assert_int_equal(stub_next(host), PL_AGAIN);
+    stub_close(&host);
+}
+
+/* ---- Source: CSV --------------------------------------------------------------------------------- */
+
+static void csv_rows(void **state)
+{
+    (void)state;
+    put("in", "w",
+        "pair,price,note\r\nETH-USD,3041.80011967979705,\"a \"\"b\"\", "
+        "c\"\r\nBTC-USD,,\"\"\n\nX,1,\"two\nlines\"\nY,2,z");
+    stub *host = source("{ path: %s/in, format: csv }");
+    assert_int_equal(stub_drain(host, 100), PL_END);
+    assert_int_equal(host->emitted_count, 4);
+    assert_string_equal(stub_json(host, 0),
+                        "{\"pair\":\"ETH-USD\",\"price\":\"3041.80011967979705\",\"note\":\"a \\\"b\\\", c\"}");
+    assert_string_equal(stub_json(host, 1), "{\"pair\":\"BTC-USD\",\"price\":null,\"note\":\"\"}");
+    assert_string_equal(stub_json(host, 2), "{\"pair\":\"X\",\"price\":\"1\",\"note\":\"two\\nlines\"}");
+    assert_string_equal(stub_json(host, 3), "{\"pair\":\"Y\",\"price\":\"2\",\"note\":\"z\"}");
+    stub_close(&host);
+}
+
+static void bad_csv_rows_go_on_as_they_stand(void **state)
+{
+    (void)state;
+    put("in", "w", "a;b\n1;2\n1;2;3\n\"x\"y;2\n\"p\"\"q\";4\n\xff;\"r\"\"s\"\n\"open;5\n6;7\n");
+    stub *host = source("{ path: %s/in, format: csv, csv: { delimiter: ; } }");
+    assert_int_equal(stub_drain(host, 100), PL_END);
+    static const char *const expected[] = {
+        "{\"a\":\"1\",\"b\":\"2\"}",      "1;2;3",           "\"x\"y;2",
+        "{\"a\":\"p\\\"q\",\"b\":\"4\"}", "\xff;\"r\"\"s\"", "\"open;5",
+        "{\"a\":\"6\",\"b\":\"7\"}",
+    };
+    assert_int_equal(host->emitted_count, sizeof expected / sizeof *expected);
+    for (size_t i = 0; i < host->emitted_count; i++) {
+        assert_string_equal(stub_json(host, i), expected[i]);
+    }
+    assert_true(stub_logged(host, "/in:3: its number of fields"));
+    assert_true(stub_logged(host, "/in:4: text follows a closing quote"));
+    assert_true(stub_logged(host, "/in:6: it is not UTF-8"));
+    assert_true(stub_logged(host, "/in:7: a quote is never closed"));
+    stub_close(&host);
+}
+
+static void csv_resumes_behind_its_header(void **state)
+{
+    (void)state;
+    static const char options[] = "{ path: %s/in, format: csv, resume: true, csv: { delimiter: tab } }";
+    put("in", "w", "a\tb\n1\t2\n3\t4\n");
+    stub *host = source(options);
+    (void)stub_drain(host, 100);
+    assert_int_equal(stub_commit(host, 0, host->emitted[0].envelope.position), PL_OK);
+    stub_restart(host, with(options));
+    (void)stub_drain(host, 100);
+    assert_int_equal(host->emitted_count, 1);
+    assert_string_equal(stub_json(host, 0), "{\"a\":\"3\",\"b\":\"4\"}");
+    stub_close(&host);
+}
+
+static void csv_columns_by_option(void **state)
+{
+    (void)state;
+    put("in", "w", "old,names\n1,2\n");
+    stub *host = source("{ path: %s/in, format: csv, csv: { columns: [x, y] } }");
+    (void)stub_drain(host, 100);
+    assert_int_equal(host->emitted_count, 1);
+    assert_string_equal(stub_json(host, 0), "{\"x\":\"1\",\"y\":\"2\"}");
+    stub_close(&host);
+    host = source("{ path: %s/in, format: csv, csv: { header: false, columns: [x, y] } }");
+    (void)stub_drain(host, 100);
+    assert_int_equal(host->emitted_count, 2);
+    stub_close(&host);
+    put("in", "w", "x,x\n1,2\n");
+    host = source("{ path: %s/in, format: csv }");
+    assert_int_equal(stub_drain(host, 100), PL_FAILED);
+    assert_non_null(strstr(host->error.message, "column 'x' stands there twice"));
+    stub_close(&host);
+}
+
+/* ---- Sink ------------------------------------------------------------------------------------------ */
+
+#define BATCH(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void lines_are_appended_and_durable(void **state)
+{
+    (void)state;
+    put("out", "w", "{\"old\":1}\n");
+    stub *host = sink("{ path: %s/out }");
+    assert_int_equal(stub_write(host, BATCH("{\"a\":1}", "{\n \"b\" : \"x\\n\"\n}", "[1,\n2]")), PL_OK);
+    assert_int_equal(stub_count(host, STUB_DURABLE), 3);
+    assert_int_equal(stub_write_records(host, &(stub_record){.payload = NULL}, 1), PL_OK);
+    assert_string_equal(get("out"), "{\"old\":1}\n{\"a\":1}\n{  \"b\" : \"x\\n\" }\n[1, 2]\nnull\n");
+    stub_close(&host);
+    host = sink("{ path: %s/out, mode: truncate }");
+    assert_int_equal(stub_write(host, BATCH("1")), PL_OK);
+    assert_int_equal(stub_write(host, BATCH("2")), PL_OK);
+    assert_string_equal(get("out"), "1\n2\n");
+    stub_close(&host);
+}
+
+static void text_of_several_lines_becomes_a_string(void **state)
+{
+    (void)state;
+    stub *host = sink("{ path: %s/out }");
+    assert_int_equal(stub_write(host, BATCH("plain text", "two\nlines")), PL_OK);
+    assert_string_equal(get("out"), "plain text\n\"two\\nlines\"\n");
+    stub_close(&host);
+}
+
+static void an_interval_settles_later_and_at_flush(void **state)
+{
+    (void)state;
+    stub *host = sink("{ path: %s/out, sync: interval, sync_every: 60s }");
+    assert_int_equal(stub_write(host, BATCH("1", "2")), PL_OK);
+    assert_int_equal(stub_count(host, STUB_OUT), 2);
+    assert_int_equal(stub_flush(host), PL_OK);
+    assert_int_equal(stub_count(host, STUB_DURABLE), 2);
+    stub_close(&host);
+    host = sink("{ path: %s/out, sync: interval, sync_every: 10ms }");
+    assert_int_equal(stub_write(host, BATCH("3")), PL_OK);
+    for (int i = 0; i < 500 && stub_count(host, STUB_DURABLE) == 0; i++) {
+        struct timespec pause = {.tv_nsec = 10 * 1000000};
+        (void)nanosleep(&pause, NULL);
+    }
+    assert_int_equal(stub_count(host, STUB_DURABLE), 1);
+    stub_close(&host);
+    assert_string_equal(get("out"), "1\n2\n3\n");
+}
+
+static void csv_is_written(void **state)
+{
+    (void)state;
+    static const char options[] = "{ path: %s/out, format: csv, csv: { columns: [pair, q.price, note] } }";
+    stub *host = sink(options);
+    const stub_record records[] = {
+        {.payload = "{\"pair\":\"A\",\"q\":{\"price\":1.50},\"note\":\"x, \\\"y\\\"\"}"},
+        {.payload = NULL},
+        {.payload = "{\"pair\":null,\"note\":\"\"}"},
+    };
+    assert_int_equal(stub_write_records(host, records, 3), PL_OK);
+    assert_int_equal(stub_settled(host, 0), STUB_DURABLE);
+    assert_int_equal(stub_settled(host, 1), PL_REJECT);
+    assert_int_equal(stub_settled(host, 2), STUB_DURABLE);
+    stub_restart(host, with(options));
+    assert_int_equal(stub_write(host, BATCH("{\"pair\":\"B\"}")), PL_OK);
+    assert_string_equal(get("out"), "pair,q.price,note\nA,1.50,\"x, \"\"y\"\"\"\n,,\"\"\nB,,\n");
+    stub_close(&host);
+}
+
+static void dead_letters_come_in_an_envelope(void **state)
+{
+    (void)state;
+    const pl_field headers[] = {
+        {PL_S("plumbline.reason"), {.type = PL_STR, .as.s = PL_S("price is \"0\"")}},
+        {PL_S("trace"), {.type = PL_BYTES, .as.s = {"\x00\xff", 2}}},
+        {PL_S("trace"), {.type = PL_STR, .as.s = PL_S("b")}},
+    };
+    stub *host = sink("{ path: %s/out }");
+    const stub_record records[] = {
+        {.payload = "{\"a\":\n1}",
+         .key = "k",
+         .stream = "topic",
+         .time_unix_ns = 1648771200500000000,
+         .headers = headers,
+         .header_count = 3},
+        {.payload = "{\"a\":", .headers = headers, .header_count = 1, .time_unix_ns = 1},
+        {.payload = "\xff", .headers = headers, .header_count = 1, .time_unix_ns = 1},
+        {.payload = "{\"plain\":1}"},
+    };
+    assert_int_equal(stub_write_records(host, records, 4), PL_OK);
+    assert_string_equal(get("out"),
+                        "{\"headers\":{\"plumbline.reason\":\"price is \\\"0\\\"\",\"trace\":[{\"base64\":"
+                        "\"AP8=\"},\"b\"]},\"key\":\"k\",\"stream\":\"topic\",\"time\":\"2022-04-01T00:00:"
+                        "00.500Z\",\"payload\":{\"a\": 1}}\n"
+                        "{\"headers\":{\"plumbline.reason\":\"price is \\\"0\\\"\"},\"key\":null,\"stream\":"
+                        "null,\"time\":\"1970-01-01T00:00:00.000000001Z\",\"payload\":\"{\\\"a\\\":\"}\n"
+                        "{\"headers\":{\"plumbline.reason\":\"price is \\\"0\\\"\"},\"key\":null,\"stream\":"
+                        "null,\"time\":\"1970-01-01T00:00:00.000000001Z\",\"payload_base64\":\"/w==\"}\n"
+                        "{\"plain\":1}\n");
+    stub_close(&host);
+}
+
+/* A crash in the middle of a line leaves half of it: it was never settled, and comes again. */
+static void a_torn_last_line_is_cut_off(void **state)
+{
+    (void)state;
+    put("out", "w", "{\"a\":1}\n{\"a\":2,\"b");
+    stub *host = sink("{ path: %s/out }");
+    assert_int_equal(stub_write(host, BATCH("{\"a\":2,\"b\":0}")), PL_OK);
+    assert_string_equal(get("out"), "{\"a\":1}\n{\"a\":2,\"b\":0}\n");
+    assert_true(stub_logged(host, "was cut off"));
+    stub_close(&host);
+    put("out", "w", "{\"a\":1}\n{\"whole\":2}");
+    host = sink("{ path: %s/out }");
+    assert_int_equal(stub_write(host, BATCH("3")), PL_OK);
+    assert_string_equal(get("out"), "{\"a\":1}\n{\"whole\":2}\n3\n");
+    stub_close(&host);
+    put("out", "w", "notes of somebody");
+    host = sink("{ path: %s/out }");
+    assert_int_equal(stub_write(host, BATCH("3")), PL_OK);
+    assert_string_equal(get("out"), "notes of somebody\n3\n");
+    stub_close(&host);
+}
+
+/* A full disk, by RLIMIT_FSIZE: what fits is durable, what was torn is taken back, the rest comes again. */
+static void a_full_disk_leaves_whole_lines(void **state)
+{
+    (void)state;
+    struct rlimit before, small = {.rlim_cur = 25, .rlim_max = RLIM_INFINITY};
+    (void)signal(SIGXFSZ, SIG_IGN);
+    stub *host = sink("{ path: %s/out }");
+    assert_int_equal(stub_write(host, BATCH("{\"n\":1}")), PL_OK);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small.rlim_max = before.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    pl_status status = stub_write(host, BATCH("{\"n\":2}", "{\"n\":3}", "{\"n\":4}", "{\"n\":5}"));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(status, PL_FAILED);
+    assert_int_equal(host->error.error_class, PL_RETRY);
+    assert_int_equal(stub_settled(host, 1), STUB_DURABLE);
+    assert_int_equal(stub_settled(host, 2), STUB_OUT);
+    assert_string_equal(get("out"), "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n");
+    assert_int_equal(stub_write(host, BATCH("{\"n\":4}", "{\"n\":5}")), PL_OK);
+    assert_string_equal(get("out"), "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n{\"n\":5}\n");
+    stub_close(&host);
+}
+
+static void a_folder_that_is_not_there_halts(void **state)
+{
+    (void)state;
+    stub *host = sink("{ path: %s/none/out }");
+    assert_int_equal(stub_write(host, BATCH("1")), PL_FAILED);
+    assert_int_equal(host->error.error_class, PL_HALT);
+    assert_non_null(strstr(host->error.message, "/none/out: No such file"));
+    assert_int_equal(stub_count(host, STUB_OUT), 1);
+    stub_close(&host);
+}
+
+static void a_pipe_without_reader_is_retried_and_a_closed_one_halts(void **state)
+{
+    (void)state;
+    (void)signal(SIGPIPE, SIG_IGN);
+    assert_int_equal(mkfifo(at("pipe"), 0600), 0);
+    stub *host = sink("{ path: %s/pipe }");
+    assert_int_equal(stub_write(host, BATCH("1")), PL_FAILED);
+    assert_int_equal(host->error.error_class, PL_RETRY);
+    int fd = open(at("pipe"), O_RDONLY | O_NONBLOCK);
+    assert_int_equal(stub_write(host, BATCH("1")), PL_OK);
+    char read_back[8] = {0};
+    assert_int_equal(read(fd, read_back, sizeof read_back), 2);
+    assert_string_equal(read_back, "1\n");
+    (void)close(fd);
+    assert_int_equal(stub_write(host, BATCH("2")), PL_FAILED);
+    assert_int_equal(host->error.error_class, PL_HALT);
+    stub_close(&host);
+}
+
+static void an_interrupt_ends_a_blocked_write(void **state)
+{
+    (void)state;
+    assert_int_equal(mkfifo(at("pipe"), 0600), 0);
+    int fd = open(at("pipe"), O_RDONLY | O_NONBLOCK);
+    assert_true(fd >= 0);
+    stub *host = sink("{ path: %s/pipe }");
+    char *big = malloc(400001);
+    assert_non_null(big);
+    memset(big, '1', 400000);
+    big[400000] = '\0';
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, interrupt_soon, host), 0);
+    assert_int_equal(stub_write(host, BATCH(big)), PL_FAILED);
+    (void)pthread_join(thread, NULL);
+    assert_int_equal(host->error.error_class, PL_RETRY);
+    assert_int_equal(stub_count(host, STUB_OUT), 1);
+    free(big);
+    (void)close(fd);
+    stub_close(&host);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(lines_become_records),
+        TEST(text_keeps_empty_lines_and_bytes_take_the_file_whole),
+        TEST(many_lines_over_block_borders),
+        TEST(too_long_a_line_halts_and_says_where),
+        TEST(two_files_are_two_lanes),
+        TEST(what_cannot_be_read_halts),
+        TEST(bad_options_are_named),
+        TEST(resume_goes_on_behind_what_was_settled),
+        TEST(another_file_of_that_name_is_read_from_its_start),
+        TEST(a_store_that_fails_is_told),
+        TEST(follow_waits_for_whole_lines),
+        TEST(follow_sees_a_cut_and_a_replaced_file),
+        TEST(follow_waits_for_a_file_that_is_not_there),
+        TEST(a_pipe_is_read_as_it_comes),
+        TEST(an_interrupt_ends_the_wait_for_a_pipe),
+        TEST(csv_rows),
+        TEST(bad_csv_rows_go_on_as_they_stand),
+        TEST(csv_resumes_behind_its_header),
+        TEST(csv_columns_by_option),
+        TEST(lines_are_appended_and_durable),
+        TEST(text_of_several_lines_becomes_a_string),
+        TEST(an_interval_settles_later_and_at_flush),
+        TEST(csv_is_written),
+        TEST(dead_letters_come_in_an_envelope),
+        TEST(a_torn_last_line_is_cut_off),
+        TEST(a_full_disk_leaves_whole_lines),
+        TEST(a_folder_that_is_not_there_halts),
+        TEST(a_pipe_without_reader_is_retried_and_a_closed_one_halts),
+        TEST(an_interrupt_ends_a_blocked_write),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
