@@ -314,7 +314,7 @@ static const pl_option options[] = {
     {PL_OPTION(config, every, DURATION_NS, "12s", "time between two polls; a block takes 12 s on the main network"),
      .min = 1e8, .max = 8.64e13},
     {PL_OPTION(config, chain_id, INT, "1", "the chain that the node must be on; 1: Ethereum's main network"), .min = 1,
-     .max = 9007199254740991.0},
+     .max = 999999999999.0},
     {PL_OPTION(config, timeout, DURATION_NS, "10s", "for one whole request"), .min = 1e7, .max = 3e11},
 };
 

@@ -94,8 +94,8 @@ pl_status feed_verify(const feed *self, const rpc_reply *description, const rpc_
         return verify_failed(self, "decimals()", decimals, error);
     bool readable = result_bytes(description, bytes, &len);
     if (readable && len == 0)
-        return pl_fail(error, PL_HALT, "%s: no contract at %s on this chain; expected the feed %s", c->pair, c->proxy,
-                       self->description);
+        return pl_fail(error, PL_HALT, "%s: at %s there is no contract code on this chain; expected the feed %s",
+                       c->pair, c->proxy, self->description);
     if (!readable || !abi_string(bytes, len, found, sizeof found))
         return pl_fail(error, PL_HALT, "%s: description() at %s gives no text; expected '%s'", c->pair, c->proxy,
                        self->description);

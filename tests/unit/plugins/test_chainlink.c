@@ -394,7 +394,8 @@ static void the_first_poll_checks_the_contracts(void **state)
     node.btc_description = "DOGE / USD";
     start_halts("BTC-USD: the feed at " BTC_PROXY " is 'DOGE / USD'; expected 'BTC / USD'", "feeds[1].proxy");
     node.eth_description = "0x";
-    start_halts("ETH-USD: no contract at " ETH_PROXY " on this chain; expected the feed ETH / USD", "feeds[0].proxy");
+    start_halts("ETH-USD: at " ETH_PROXY " there is no contract code on this chain; expected the feed ETH / USD",
+                "feeds[0].proxy");
     node.eth_description = "0x1234";
     start_halts("gives no text", "feeds[0].proxy");
     node.decimals = "18";
