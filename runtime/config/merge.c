@@ -63,14 +63,40 @@ bool pl_merge_put(pl_node *map, pl_node *key, pl_node *item, pl_arena *arena)
     return true;
 }
 
-/* Components of two files: the same name in both is an error that names both places. */
+/* Maps within maps, key by key; anything else is replaced whole by the including file. */
+static bool merge_deep(const includer *in, pl_node *under, const pl_node *over)
+{
+    for (size_t i = 0; i < over->count; i++) {
+        pl_node *old = pl_node_get(under, over->keys[i]->text.ptr), *now = over->items[i];
+        bool both = old && old->type == PL_NODE_MAP && now->type == PL_NODE_MAP;
+        if (both ? !merge_deep(in, old, now) : !pl_merge_put(under, over->keys[i], now, in->yaml->arena))
+            return false;
+    }
+    return true;
+}
+
+/* What makes a component: a mapping without any of these is one half, e.g. a table's columns, waiting for its other. */
+static bool is_whole(const pl_node *component)
+{
+    return pl_node_get(component, "plugin") || pl_node_get(component, "script") || pl_node_get(component, "lua");
+}
+
+/* Components of two files: two halves become one; two whole ones of the same name are an error that names both places.
+ */
 static bool merge_components(const includer *in, pl_node *under, const pl_node *over)
 {
     for (size_t i = 0; i < over->count; i++) {
-        const pl_node *old = pl_node_key(under, over->keys[i]->text.ptr);
-        if (old) {
+        const pl_node *key = pl_node_key(under, over->keys[i]->text.ptr);
+        pl_node *old = pl_node_get(under, over->keys[i]->text.ptr), *now = over->items[i];
+        bool maps = old && old->type == PL_NODE_MAP && now->type == PL_NODE_MAP;
+        if (maps && !(is_whole(old) && is_whole(now))) {
+            if (!merge_deep(in, old, now))
+                return false;
+            continue;
+        }
+        if (key) {
             pl_diags_error(in->yaml->diags, over->keys[i], "duplicate component '%.64s': %.200s:%d has one already",
-                           old->text.ptr, old->file, old->line);
+                           key->text.ptr, key->file, key->line);
             continue;
         }
         if (!pl_merge_put(under, over->keys[i], over->items[i], in->yaml->arena))

@@ -12,6 +12,7 @@ typedef struct pl_deferred {
     pl_ack *group;        /* of all that asked; NULL: nobody has an ack (timers, replay) */
     pl_record envelope;   /* of the first that asked; its bytes are kept alive by `batch` */
     pl_flow_batch *batch; /* one reference; may be NULL */
+    uint32_t inputs;      /* of the transform's account that are done with when this has run */
     bool live;            /* somebody asked who is not just rebuilding state */
 } pl_deferred;
 

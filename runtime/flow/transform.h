@@ -37,6 +37,7 @@ typedef struct pl_call {
     const pl_record *input; /* NULL: a timer */
     pl_flow_batch *batch;   /* of the input */
     pl_ack *ack;            /* parent of what is given out */
+    bool deferred;          /* this call runs a deferred function */
     bool silent;            /* rebuilding: what is given out is dropped */
     uint32_t *marks;        /* by port: records in its batch before the call */
     uint32_t references;    /* that the records given out so far will hold on ack */
@@ -59,6 +60,7 @@ typedef struct pl_transform_stage {
     pl_call call;
     pl_timer *timers;
     size_t timer_count;
+    uint64_t pending_inputs; /* wait in deferred functions */
     int64_t now_ns;
     int64_t heard_ns; /* monotonic; of the last input */
     bool started, drained, closed;

@@ -68,6 +68,7 @@ static pl_status on_defer(void *self, int64_t at_unix_ns, pl_str key, int ref, p
 static void begin(pl_transform_stage *transform, const pl_record *input, pl_flow_batch *batch, pl_ack *ack, bool silent)
 {
     pl_call *call = &transform->call;
+    call->deferred = false;
     call->input = input;
     call->batch = batch;
     call->ack = ack;
@@ -90,18 +91,26 @@ static void undo(pl_transform_stage *transform)
             pl_script_forget(transform->script, call->defers[i].ref);
 }
 
+/* The transform's account counts an input that gave out nothing yet with the first function it put off. */
 static bool keep_defers(pl_transform_stage *transform, const pl_record *asker)
 {
     pl_call *call = &transform->call;
     pl_record nobody = { 0 };
+    bool counted = !asker || call->given > 0 || call->deferred || asker->flags & PL_RECORD_REPLAY;
     if (!asker)
         asker = &nobody;
     for (size_t i = 0; i < call->defer_count; i++) {
         pl_str key = { call->keys.data ? call->keys.data + call->defers[i].key_start : "", call->defers[i].key_len };
         pl_deferred *waiting = pl_defers_find(&transform->defers, call->defers[i].at, key);
-        if (waiting ? !pl_deferred_join(waiting, asker)
-                    : !pl_defers_add(&transform->defers, call->defers[i].at, key, call->defers[i].ref, asker, call->batch))
+        if (waiting && !pl_deferred_join(waiting, asker))
             return false;
+        if (!waiting)
+            waiting = pl_defers_add(&transform->defers, call->defers[i].at, key, call->defers[i].ref, asker, call->batch);
+        if (!waiting)
+            return false;
+        waiting->inputs += counted ? 0 : 1;
+        transform->pending_inputs += counted ? 0 : 1;
+        counted = true;
     }
     return true;
 }
@@ -155,6 +164,7 @@ void pl_transform_record(pl_transform_stage *transform, const pl_record *record,
     pl_error error = { .struct_size = sizeof error };
     bool replay = record->flags & PL_RECORD_REPLAY;
     bool failed;
+    uint64_t pending_before = transform->pending_inputs;
     transform->call.references = 0;
     transform->call.given = 0;
     if (transform->setup.durable && !replay) {
@@ -183,7 +193,8 @@ void pl_transform_record(pl_transform_stage *transform, const pl_record *record,
         dead(transform, record, &error); /* takes over our reference */
         return;
     }
-    if (!replay)
+    bool pending = transform->pending_inputs > pending_before;
+    if (!replay && !pending)
         pl_count(transform->call.given ? &account->delivered : &account->filtered, 1);
     pl_ack_add(record->ack, transform->call.references);
     pl_ack_done(record->ack, PL_OUTCOME_FILTERED);
@@ -197,15 +208,21 @@ void pl_transform_deferred(pl_transform_stage *transform, pl_deferred *deferred)
     if (deferred->live)
         envelope->flags &= ~(uint32_t)PL_RECORD_REPLAY;
     begin(transform, envelope, deferred->batch, deferred->group,
-          !deferred->live && (transform->setup.rebuilt || !deferred->group));
+          !deferred->live && transform->setup.rebuilt);
+    transform->call.deferred = true;
     pl_status status =
         pl_script_deferred(transform->script, deferred->ref, envelope, out_of(transform, 0)->arena, &error);
+    pl_account *account = &transform->stage.account;
+    _Atomic uint64_t *outcome = transform->call.given ? &account->delivered : &account->filtered;
     if (finish(transform, status, &error)) {
         pl_ack_add(deferred->group, transform->call.references);
     } else if (deferred->live) {
+        outcome = &account->dead_lettered;
         pl_ack_add(deferred->group, 1); /* the dead letter's */
         dead(transform, envelope, &error);
     }
+    pl_count(outcome, deferred->inputs);
+    transform->pending_inputs -= deferred->inputs;
     pl_deferred_release(deferred, PL_OUTCOME_FILTERED);
 }
 

@@ -10,6 +10,7 @@ static uint64_t held_by(const pl_node_plan *node, const pl_stage *stage)
             held += source->lanes[i]->count;
     } else if (node->kind == PL_KIND_TRANSFORM) {
         const pl_merge *merge = &((const pl_transform_stage *)stage)->merge;
+        held += ((const pl_transform_stage *)stage)->pending_inputs;
         for (size_t i = 0; i < merge->lane_count; i++)
             for (size_t j = 0; j < merge->lanes[i].count; j++)
                 held += merge->lanes[i].heap[j].record->flags & PL_RECORD_REPLAY ? 0 : 1;
