@@ -229,6 +229,7 @@ void pl_graph_free(pl_graph **graph)
     pl_graph *gone = *graph;
     if (!gone)
         return;
+    gone->flow.memory.freed = NULL; /* batches left behind go below, after the sources that it would wake */
     for (size_t i = 0; gone->nodes && i < gone->node_count; i++)
         pl_instance_free(&gone->nodes[i].instance);
     for (size_t i = 0; gone->nodes && i < gone->node_count; i++)
