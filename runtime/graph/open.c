@@ -232,6 +232,7 @@ void pl_graph_free(pl_graph **graph)
     gone->flow.memory.freed = NULL; /* batches left behind go below, after the sources that it would wake */
     for (size_t i = 0; gone->nodes && i < gone->node_count; i++)
         pl_instance_free(&gone->nodes[i].instance);
+    gone->flow.memory.freed = NULL; /* releasing one stage must not wake another that is gone */
     for (size_t i = 0; gone->nodes && i < gone->node_count; i++)
         free_node(&gone->nodes[i]);
     for (size_t i = 0; i < gone->queue_count; i++)
