@@ -38,6 +38,8 @@ static bool in_class(char letter, int byte)
         return isupper(byte);
     case 'w':
         return isalnum(byte);
+    case 'z': /* not in the manual any more, but in Lua 5.4 */
+        return byte == 0;
     default:
         return isxdigit(byte);
     }
@@ -47,7 +49,7 @@ static bool in_class(char letter, int byte)
 static bool set_add_class(uint8_t set[32], char letter)
 {
     char lower = (char)tolower((unsigned char)letter);
-    if (!strchr("acdglpsuwx", lower) || !letter)
+    if (!strchr("acdglpsuwxz", lower) || !letter)
         return false;
     bool negated = isupper((unsigned char)letter);
     for (int byte = 0; byte < 256; byte++)
