@@ -302,7 +302,8 @@ const pl_node *pl_options_locate(const pl_node *with, const char *option)
             size_t index = 0;
             for (at++; isdigit((unsigned char)*at) && index < 100000000; at++)
                 index = index * 10 + (size_t)(*at - '0');
-            at += *at == ']';
+            if (!isdigit((unsigned char)at[-1]) || *at++ != ']')
+                return found;
             if (found->type == PL_NODE_SEQUENCE && index < found->count)
                 next = found->items[index];
             else if (found->type == PL_NODE_SCALAR && index == 0)

@@ -152,7 +152,8 @@ static bool concerns(override *o, pl_node *root)
         (void)snprintf(word, sizeof word, "%.*s", (int)(top.len < 60 ? top.len : 60), top.ptr);
         complain(o, 0, top.len, known ? "'%s' can't be set: it is read before" : "unknown key '%s' in a pipeline file",
                  word);
-        pl_diags_suggest(o->yaml->diags, word, pl_top_keys);
+        if (!known)
+            pl_diags_suggest(o->yaml->diags, word, pl_top_keys);
         o->given->used = true;
         return false;
     }

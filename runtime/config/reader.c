@@ -93,7 +93,7 @@ void pl_read_texts(const pl_reader *r, const char *key, const char ***out, size_
         const pl_node *item = one ? node : node->items[i];
         if (item->type == PL_NODE_SCALAR)
             texts[kept++] = item->text.ptr;
-        else
+        else if (!item->broken)
             pl_diags_error(r->diags, item, "%s%s of %s is a list of texts; found %s", r->prefix, key, r->what,
                            pl_node_kind(item));
     }

@@ -31,6 +31,8 @@ bool pl_spec_check_name(const pl_node *node, const char *what, pl_diags *diags)
 
 static bool read_input(const pl_reader *r, const pl_node *item, pl_from *input)
 {
+    if (item->broken)
+        return false;
     if (item->type != PL_NODE_SCALAR || item->text.len == 0) {
         pl_diags_error(r->diags, item, "from of %s names components; found %s", r->what,
                        item->type == PL_NODE_SCALAR ? "an empty text" : pl_node_kind(item));
@@ -259,7 +261,8 @@ static void read_state(const pl_reader *r, pl_component_spec *spec)
     size_t before = pl_diags_errors(r->diags);
     pl_read_duration(&inner, "rebuild", &spec->state.span_ns);
     spec->state.kind = PL_STATE_REBUILD;
-    if (spec->state.span_ns <= 0 && pl_diags_errors(r->diags) == before)
+    const pl_node *span = pl_node_get(node, "rebuild");
+    if (spec->state.span_ns <= 0 && !(span && span->broken) && pl_diags_errors(r->diags) == before)
         pl_diags_error(r->diags, node, "state of %s: say how far back it is rebuilt: { rebuild: 2h }", r->what);
 }
 

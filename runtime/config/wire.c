@@ -167,14 +167,18 @@ static void report_cycle(const wiring *w, bool *placed, int *members, int start)
     int at = start;
     for (size_t i = 0; i < p->count; i++) /* into the cycle */
         at = p->components[at].from[unplaced_input(p, placed, at)].component;
-    const pl_component_spec *first = &p->components[at];
-    const pl_node *node = first->from[unplaced_input(p, placed, at)].node;
-    pl_buf_printf(&path, "%s", first->name);
+    int top = at; /* its member that comes first in the file */
     do {
         members[count++] = at;
         at = p->components[at].from[unplaced_input(p, placed, at)].component;
-        pl_buf_printf(&path, " <- %s", p->components[at].name);
+        top = at < top ? at : top;
     } while (at != members[0] && count < p->count);
+    const pl_node *node = p->components[top].from[unplaced_input(p, placed, top)].node;
+    pl_buf_printf(&path, "%s", p->components[top].name);
+    for (size_t i = 0, next = (size_t)top; i < count; i++) {
+        next = (size_t)p->components[next].from[unplaced_input(p, placed, (int)next)].component;
+        pl_buf_printf(&path, " <- %s", p->components[next].name);
+    }
     pl_diags_error(w->diags, node, "a cycle: %s", pl_buf_failed(&path) ? "many transforms" : path.data);
     pl_buf_release(&path);
     while (count > 0)
