@@ -193,8 +193,11 @@ static pl_status collect(pg_link *link, PGresult **kept, const char *what, pl_er
     return status;
 }
 
-static pl_status run(pg_link *link, int sent, PGresult **result, const char *what, pl_error *error)
+pl_status link_run(pg_link *link, const char *sql, int count, const char *const *values, PGresult **result,
+                   const char *what, pl_error *error)
 {
+    int sent = count == 0 ? PQsendQuery(link->connection, sql)
+                          : PQsendQueryParams(link->connection, sql, count, NULL, values, NULL, NULL, 0);
     PGresult *last;
     if (!sent) {
         return lost(link, what, error);
@@ -206,24 +209,4 @@ static pl_status run(pg_link *link, int sent, PGresult **result, const char *wha
         PQclear(last);
     }
     return status;
-}
-
-pl_status link_run(pg_link *link, const char *sql, int count, const char *const *values, PGresult **result,
-                   const char *what, pl_error *error)
-{
-    int sent = count == 0 ? PQsendQuery(link->connection, sql)
-                          : PQsendQueryParams(link->connection, sql, count, NULL, values, NULL, NULL, 0);
-    return run(link, sent, result, what, error);
-}
-
-pl_status link_prepare(pg_link *link, const char *name, const char *sql, pl_error *error)
-{
-    return run(link, PQsendPrepare(link->connection, name, sql, 0, NULL), NULL, "cannot prepare the insert", error);
-}
-
-pl_status link_run_prepared(pg_link *link, const char *name, int count, const char *const *values, PGresult **result,
-                            const char *what, pl_error *error)
-{
-    int sent = PQsendQueryPrepared(link->connection, name, count, values, NULL, NULL, 0);
-    return run(link, sent, result, what, error);
 }

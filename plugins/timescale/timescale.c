@@ -6,14 +6,13 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static const char STATEMENT[] = "plumbline_insert";
-
 typedef struct sink {
     const pl_host *host;
     const timescale_config *config;
     table table;
     pg_link link;
-    bool prepared; /* on the link's connection */
+    bool checked; /* the table, on the link's connection */
+    text_buf sql; /* the insert, NUL-ended. Not prepared by name: poolers in transaction mode would lose it */
     rows rows;
     pl_error *rejected; /* of the batch at hand: why record i is no row; error_class 0: it is one */
     size_t rejected_room;
@@ -57,6 +56,7 @@ static void destroy(void *opaque)
     }
     table_release(&self->table);
     rows_release(&self->rows);
+    text_release(&self->sql);
     free(self->rejected);
     free(self);
 }
@@ -72,7 +72,11 @@ static pl_status create(const pl_host *host, const void *opaque, void **out, pl_
     self->config = config;
     self->link = (pg_link){.host = host, .config = config, .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     pl_status status = table_compile(&config->table, &self->table, error);
-    if (status == PL_OK && (self->link.wake_fd < 0 || !rows_init(&self->rows, self->table.count))) {
+    if (status == PL_OK) {
+        schema_add_insert(&self->table, &self->sql);
+    }
+    if (status == PL_OK &&
+        (self->link.wake_fd < 0 || !rows_init(&self->rows, self->table.count) || !text_end(&self->sql))) {
         status = pl_fail(error, PL_RETRY, "no memory or no file descriptor left");
     }
     if (status != PL_OK) {
@@ -93,31 +97,22 @@ static void interrupt(void *opaque)
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
-/* A connection whose table was looked at and whose insert is prepared. */
+/* A connection whose table was looked at. */
 static pl_status ready(sink *self, pl_error *error)
 {
-    if (self->link.connection && self->prepared) {
+    if (self->link.connection && self->checked) {
         return PL_OK;
     }
-    self->prepared = false;
+    self->checked = false;
     if (link_open(&self->link, error) != PL_OK) {
         return PL_FAILED;
     }
     self->host->observe(self->connects, 1);
-    text_buf sql = {0};
-    schema_add_insert(&self->table, &sql);
-    const char *text = text_end(&sql);
-    pl_status status =
-        text ? schema_ready(&self->link, &self->table, error) : pl_fail(error, PL_RETRY, "no memory for the insert");
-    if (status == PL_OK) {
-        status = link_prepare(&self->link, STATEMENT, text, error);
-    }
-    text_release(&sql);
-    self->prepared = status == PL_OK;
-    if (status != PL_OK) {
+    self->checked = schema_ready(&self->link, &self->table, error) == PL_OK;
+    if (!self->checked) {
         link_close(&self->link); /* begin anew, also after a halt that somebody mends */
     }
-    return status;
+    return self->checked ? PL_OK : PL_FAILED;
 }
 
 static pl_status build_rows(sink *self, const pl_batch *batch, pl_error *error)
@@ -178,7 +173,7 @@ static pl_status insert(sink *self, pl_error *error)
         return PL_FAILED;
     }
     PGresult *result = NULL;
-    if (link_run_prepared(&self->link, STATEMENT, (int)self->table.count, values, &result, "cannot insert", error) !=
+    if (link_run(&self->link, self->sql.data, (int)self->table.count, values, &result, "cannot insert", error) !=
         PL_OK) {
         return explain(self, error);
     }

@@ -48,9 +48,6 @@ void link_close(pg_link *link);
  * be NULL) is the last one; clear it. After PL_FAILED without a SQLSTATE the connection is closed. */
 pl_status link_run(pg_link *link, const char *sql, int count, const char *const *values, PGresult **result,
                    const char *what, pl_error *error);
-pl_status link_prepare(pg_link *link, const char *name, const char *sql, pl_error *error);
-pl_status link_run_prepared(pg_link *link, const char *name, int count, const char *const *values, PGresult **result,
-                            const char *what, pl_error *error);
 
 /* ---- The table ----------------------------------------------------------------------------- */
 
