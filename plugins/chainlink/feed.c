@@ -140,8 +140,10 @@ pl_status feed_read(const feed *self, const rpc_reply *reply, const feed_block *
         return pl_fail(error, PL_REJECT, "%s: latestRoundData() gave %zu bytes; expected %d", pair, len,
                        FEED_ROUND_BYTES);
     abi_int_text(bytes + ABI_WORD, read.answer);
-    if (!split_round_id(bytes, &read) || read.round == 0)
-        return pl_fail(error, PL_REJECT, "%s: the round id is 0 or above 80 bits", pair);
+    if (!split_round_id(bytes, &read))
+        return pl_fail(error, PL_REJECT, "%s: the round id is above 80 bits", pair);
+    if (read.round == 0)
+        return pl_fail(error, PL_REJECT, "%s: phase %" PRIu64 " has no round yet", pair, read.phase);
     if (read.answer[0] == '-' || read.answer[0] == '0')
         return pl_fail(error, PL_REJECT, "%s: the answer is %s; expected one above 0", pair, read.answer);
     if (!abi_u64(bytes + 2 * ABI_WORD, &read.started_s) || read.started_s > SECONDS_MAX ||
