@@ -6,11 +6,6 @@
 
 enum { TABLE_ABOVE = 16 /* members; up to here a look at each is quicker than a hash */ };
 
-static bool is_space(char byte)
-{
-    return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t';
-}
-
 static char byte_at(const pl_tree_source *source, uint32_t at)
 {
     return at < source->count ? source->text.ptr[source->index[at]] : '\0';
@@ -58,7 +53,7 @@ static inline uint32_t pass_value(const pl_tree_source *source, uint32_t at, pl_
         return 0;
     default:
         end = offset_at(source, at + 1);
-        while (is_space(text[end - 1]))
+        while (pl_tree_is_space(text[end - 1]))
             end--;
     }
     node->at = at;
@@ -76,7 +71,7 @@ static inline bool pass_key(const pl_tree_source *source, uint32_t at, pl_tree_n
     uint32_t start = source->index[at], end = source->index[at + 1];
     if (text[start] != '"' || text[end] != ':')
         return false;
-    while (is_space(text[end - 1]))
+    while (pl_tree_is_space(text[end - 1]))
         end--;
     if (end < start + 2 || text[end - 1] != '"')
         return false;

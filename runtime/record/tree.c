@@ -141,7 +141,7 @@ static pl_status add_source(pl_tree *tree, const pl_tree_source *source, uint32_
     } else if (source->count > 1) {
         return pl_tree_malformed(error, "something behind the end", source->index[1]);
     }
-    while (end > 1 && strchr(" \t\r\n", source->text.ptr[end - 1]))
+    while (end > 1 && pl_tree_is_space(source->text.ptr[end - 1]))
         end--;
     *root = tree->nodes++;
     tree->node[*root] = (pl_tree_node){.raw_at = source->index[0],

@@ -68,6 +68,11 @@ typedef struct pl_tree {
     uint32_t node_room, box_room, edit_room, source_room;
 } pl_tree;
 
+static inline bool pl_tree_is_space(char byte)
+{
+    return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t';
+}
+
 bool pl_tree_init(pl_tree *tree); /* false: no memory, nothing held */
 void pl_tree_release(pl_tree *tree);
 size_t pl_tree_bytes(const pl_tree *tree);

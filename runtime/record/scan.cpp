@@ -1,4 +1,4 @@
-// simdjson behind scan.h. Nothing here throws: simdjson is used by error codes and allocates with std::nothrow.
+// simdjson behind scan.h, and doubles by <charconv>. Nothing here throws: simdjson is used by error codes and allocates with std::nothrow.
 #include <charconv>
 #include <cmath>
 #include <memory>
