@@ -88,7 +88,7 @@ static bool offset(pl_str text, size_t *at, int64_t *seconds)
     int minutes = digits(text, at, 2);
     if (hours < 0 || hours > 23 || minutes < 0 || minutes > 59)
         return false;
-    *seconds = (hours * 60 + minutes) * (west ? -60 : 60);
+    *seconds = (int64_t)(hours * 60 + minutes) * (west ? -60 : 60);
     return true;
 }
 
@@ -116,7 +116,8 @@ bool pl_time_parse(pl_str text, int64_t *ns)
         second = 59;
         part = second_ns - 1;
     }
-    int64_t seconds = days_from_date(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - east;
+    int64_t seconds =
+        days_from_date(year, month, day) * 86400 + (int64_t)hour * 3600 + (int64_t)minute * 60 + second - east;
     /* a second less and its nanoseconds back: the first representable second is not a whole one */
     if (seconds < 0 && part > 0) {
         seconds++;

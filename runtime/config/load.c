@@ -149,12 +149,12 @@ static bool grow(loader *l, children *c)
     if (c->count < c->capacity)
         return true;
     size_t capacity = c->capacity ? c->capacity * 2 : 8;
-    pl_node **items = pl_arena_alloc(l->setup->arena, 2 * capacity * sizeof *items);
+    pl_node **items = pl_arena_alloc(l->setup->arena, 2 * capacity * sizeof(pl_node *));
     if (!items)
         return no_memory(l) != NULL;
     if (c->count > 0) {
-        memcpy(items, c->items, c->count * sizeof *items);
-        memcpy(items + capacity, c->keys, c->count * sizeof *items);
+        memcpy(items, c->items, c->count * sizeof(pl_node *));
+        memcpy(items + capacity, c->keys, c->count * sizeof(pl_node *));
     }
     c->items = items;
     c->keys = items + capacity;
@@ -179,8 +179,8 @@ static bool keys_differ(loader *l, const children *c)
     if (!sorted)
         return no_memory(l) != NULL;
     if (c->count > 0) {
-        memcpy(sorted, c->keys, c->count * sizeof *sorted);
-        qsort(sorted, c->count, sizeof *sorted, by_text);
+        memcpy(sorted, c->keys, c->count * sizeof(pl_node *));
+        qsort(sorted, c->count, sizeof(pl_node *), by_text);
     }
     for (size_t i = 1; i < c->count; i++) {
         if (!pl_str_eq(sorted[i]->text, sorted[i - 1]->text))
@@ -253,14 +253,21 @@ static pl_node *value(loader *l, int depth)
     }
 }
 
+static bool skip(loader *l, int events)
+{
+    while (events > 0 && next(l))
+        events--;
+    return events == 0;
+}
+
 static pl_node *document(loader *l)
 {
     pl_node *root = NULL;
-    if (!next(l) || !next(l)) /* stream start, document start */
+    if (!skip(l, 2)) /* stream start, document start */
         return NULL;
     if (l->event.type == YAML_STREAM_END_EVENT)
         return new_node(l, PL_NODE_NULL);
-    if (!next(l) || !(root = value(l, 0)) || !next(l) || !next(l)) /* document end, what follows it */
+    if (!next(l) || !(root = value(l, 0)) || !skip(l, 2)) /* document end, what follows it */
         return NULL;
     if (l->event.type != YAML_STREAM_END_EVENT)
         return refuse(l, l->event.start_mark, "a second document begins here; one file holds one");

@@ -46,13 +46,13 @@ bool pl_merge_put(pl_node *map, pl_node *key, pl_node *item, pl_arena *arena)
     size_t count = map->count;
     if (count == 0 || (count >= 8 && (count & (count - 1)) == 0)) { /* full: load.c too doubles from 8 */
         size_t capacity = count ? 2 * count : 8;
-        pl_node **items = pl_arena_alloc(arena, 2 * capacity * sizeof *items);
+        pl_node **items = pl_arena_alloc(arena, 2 * capacity * sizeof(pl_node *));
         if (!items)
             return false;
         pl_node **keys = items + capacity;
         if (count > 0) {
-            memcpy(items, map->items, count * sizeof *items);
-            memcpy(keys, map->keys, count * sizeof *keys);
+            memcpy(items, map->items, count * sizeof(pl_node *));
+            memcpy(keys, map->keys, count * sizeof(pl_node *));
         }
         map->items = items;
         map->keys = keys;
@@ -277,7 +277,7 @@ pl_node *pl_merge_with(pl_node *own, const pl_node *defaults, const pl_yaml_setu
     size_t own_count = own ? own->count : 0, most = own_count + defaults->count;
     *merged = own ? *own : *defaults;
     merged->count = own_count;
-    merged->items = pl_arena_alloc(yaml->arena, 2 * most * sizeof *merged->items);
+    merged->items = pl_arena_alloc(yaml->arena, 2 * most * sizeof(pl_node *));
     if (!merged->items)
         return own;
     merged->keys = merged->items + most;
