@@ -1,0 +1,173 @@
+"""The timescale sink on PostgreSQL and on TimescaleDB."""
+
+import json
+import os
+import subprocess
+import unittest
+
+import support
+from servers import Postgres, Timescale
+
+
+def postgres():
+    return support.shared("postgres", Postgres)
+
+
+def timescale():
+    return support.shared("timescale", Timescale)
+
+
+ROUND = {"kind": "contract", "schema": 1, "chain_id": 1, "feed": "ETH / USD", "pair": "ETH-USD", "phase_id": 5,
+         "answer_raw": "304359857420", "decimals": 8, "price": "3043.59857420", "block_hash": "0xabc",
+         "started_at": "2022-04-17T10:00:20Z", "updated_at": "2022-04-17T10:00:32Z"}
+
+
+def rounds(count):
+    """Two polls of each round: the table keeps the first."""
+    for n in range(count):
+        for poll in range(2):
+            yield json.dumps(ROUND | {"agg_round": str(13078 + n), "block_number": 14600000 + 2 * n + poll,
+                                      "observed_at": f"2022-04-17T{n // 60 % 24:02}:{n % 60:02}:{poll:02}.5Z"})
+
+
+class Sink(support.Case):
+
+    def tearDown(self):
+        for name in ("contract_price", "t"):
+            for server in self.servers:
+                if server.running():
+                    server.sql(f"DROP TABLE IF EXISTS {name}")
+
+    servers = ()
+
+    def use(self, server):
+        self.servers = [*self.servers, server]
+        server.sql("DROP TABLE IF EXISTS contract_price; DROP TABLE IF EXISTS t")
+        return server
+
+    def driver(self, server, skips):
+        program = support.BUILD / "tests" / "unit_plugins_test_timescale"
+        done = subprocess.run([program], env=self.environment({"PL_TEST_DSN": self.use(server).dsn}), timeout=120,
+                              capture_output=True, text=True)
+        said = done.stdout + done.stderr
+        self.assertEqual(done.returncode, 0, said)
+        self.assertEqual(said.count("[  SKIPPED ]") // 2, skips, said)   # each is told twice
+
+    def test_unit_driver_on_postgres(self):
+        self.driver(postgres(), 0)
+
+    def test_unit_driver_on_timescale(self):
+        self.driver(timescale(), 3)   # it has one session and checks no password
+
+    def store_rounds(self, server):
+        self.use(server)
+        self.write("in.jsonl", "".join(line + "\n" for line in rounds(300)))
+        self.pipeline("p.yaml", f"""
+            include: [{support.REPO}/pipelines/include/table_contract_price.yaml]
+            sources: {{ in: {{ plugin: file, with: {{ path: in.jsonl }} }} }}
+            sinks:
+              contract_price: {{ from: in, plugin: timescale, with: {{ dsn: "${{DSN}}", create: true }} }}
+        """)
+        for _ in range(2):   # again: what is stored stays as it is
+            done = self.plumbline("run", "p.yaml", env={"DSN": server.dsn})
+            self.assertEqual(done.summary["pipelines"]["p"]["components"]["contract_price"]["delivered"], 600)
+            self.assertEqual(server.sql("SELECT count(*), count(DISTINCT agg_round), min(block_number) % 2, "
+                                        "max(answer), max(answer_raw), min(observed_at AT TIME ZONE 'UTC') "
+                                        "FROM contract_price"),
+                             [["300", "300", "0", "3043.59857420", "304359857420", "2022-04-17 00:00:00.5"]])
+
+    def test_rounds_on_postgres(self):
+        self.store_rounds(postgres())
+
+    def test_rounds_on_timescale(self):
+        self.store_rounds(timescale())
+        self.assertEqual(timescale().sql("SELECT count(*) FROM timescaledb_information.dimensions WHERE "
+                                         "hypertable_name = 'contract_price' AND column_name = 'updated_at'"), [["1"]])
+
+    def test_one_bad_row_in_a_thousand(self):
+        """Only the server knows that 1000.00 does not fit numeric(5,2): the batch is halved until it stands alone."""
+        server = self.use(postgres())
+        self.write("in.jsonl", "".join(f'{{"n":{n},"v":{"1000.00" if n == 617 else "1.50"}}}\n' for n in range(1000)))
+        self.pipeline("p.yaml", """
+            sources: { in: { plugin: file, with: { path: in.jsonl } } }
+            dead_letter: rejected
+            sinks:
+              t:
+                from: in
+                plugin: timescale
+                with:
+                  dsn: "${DSN}"
+                  table: t
+                  create: true
+                  key: [n]
+                  columns: [{ name: n, type: integer }, { name: v, type: "numeric(5,2)" }]
+              rejected: { plugin: file, with: { path: rejected.jsonl } }
+        """)
+        done = self.plumbline("run", "p.yaml", env={"DSN": server.dsn})
+        self.assertEqual(server.sql("SELECT count(*), sum(v) FROM t"), [["999", "1498.50"]])
+        (letter,) = self.records("rejected.jsonl")
+        self.assertEqual(letter["payload"], {"n": 617, "v": 1000.00})
+        self.assertTrue(any("22003" in str(value) for value in letter["headers"].values()), letter)
+        self.assertEqual(done.summary["pipelines"]["p"]["components"]["t"]["delivered"], 999)
+
+    GENERATE = """
+        sources:
+          in:
+            plugin: generate
+            with: { count: 6000, rate: 3000, resume: true, template: '{"n":{n},"at":"{time}","p":"{rand:1.0..9.9}"}' }
+        sinks:
+          t:
+            from: in
+            plugin: timescale
+            with:
+              dsn: "${DSN}"
+              table: t
+              create: true
+              key: [n, at]
+              columns: [{ name: n, type: bigint }, { name: at, type: timestamptz }, { name: p, type: numeric }]
+    """
+
+    def test_a_server_that_dies_and_comes_back(self):
+        with Postgres(support.shared_dir() / self.name("pg")) as server:
+            self.pipeline("p.yaml", self.GENERATE)
+            run = self.start("run", "p.yaml", env={"DSN": server.dsn})
+            run.wait_for(lambda: server.sql("SELECT to_regclass('t')") != [[""]] and
+                         int(server.sql("SELECT count(*) FROM t")[0][0]) > 300, 20, "rows arrive")
+            server.kill()
+            run.wait_log("cannot (connect|insert)", seconds=10)
+            server.start()
+            run.wait(seconds=60)
+            self.assertEqual(server.sql("SELECT count(*), count(DISTINCT n), max(n) FROM t"), [["6000", "6000", "5999"]])
+            self.assertNotIn(server.password, run.stderr)
+            said = [line for line in run.stderr.splitlines() if "cannot" in line]
+            self.assertLess(len(said), 6, run.stderr)   # a line on each change of state, not one an attempt
+
+    def test_killed_and_restarted(self):
+        server = self.use(postgres())
+        self.pipeline("p.yaml", self.GENERATE)
+        for _ in range(3):
+            run = self.start("run", "p.yaml", env={"DSN": server.dsn})
+            before = int(server.sql("SELECT count(*) FROM t")[0][0]) if server.sql("SELECT to_regclass('t')") != [[""]] else 0
+            run.wait_for(lambda: server.sql("SELECT to_regclass('t')") != [[""]] and
+                         int(server.sql("SELECT count(*) FROM t")[0][0]) > before + 200, 20, "rows arrive")
+            run.kill()
+        self.plumbline("run", "p.yaml", env={"DSN": server.dsn})
+        self.assertEqual(server.sql("SELECT count(*), count(DISTINCT n), max(n) FROM t"), [["6000", "6000", "5999"]])
+
+    def test_no_table_halts_with_one_message(self):
+        server = self.use(postgres())
+        self.pipeline("p.yaml", self.GENERATE.replace("create: true", "create: false"))
+        run = self.plumbline("run", "p.yaml", env={"DSN": server.dsn}, exit=1)
+        self.assertRegex(run.stderr, r"there is no table t in database kafka_sink; `create: true` makes it")
+        self.assertNotIn(server.password, run.stderr)
+
+    def test_options_are_checked_where_they_stand(self):
+        self.pipeline("p.yaml", self.GENERATE.replace("type: numeric", "type: numerical").replace("key: [n, at]", "key: [m]"))
+        run = self.plumbline("check", "p.yaml", env={"DSN": "secret=geheim host=x"}, exit=2)
+        said = run.stderr + run.stdout
+        self.assertIn("'numerical' is not a type", said)
+        self.assertNotIn("geheim", said)
+
+
+if __name__ == "__main__":
+    unittest.main()
