@@ -89,8 +89,15 @@ static bool is_list(lua_State *L, int index)
     return marked || lua_rawlen(L, index) > 0;
 }
 
+/* A plain table with nothing in it: a list to which nothing was added. */
 static bool is_empty(lua_State *L, int index)
 {
+    if (!lua_istable(L, index))
+        return false;
+    if (lua_getmetatable(L, index)) {
+        lua_pop(L, 1);
+        return false;
+    }
     lua_pushnil(L);
     if (!lua_next(L, index))
         return true;
@@ -100,10 +107,9 @@ static bool is_empty(lua_State *L, int index)
 
 static void give(lua_State *L, const char *port, int index)
 {
-    if (lua_isnil(L, index) || (lua_isboolean(L, index) && !lua_toboolean(L, index)))
+    bool nothing = lua_isnil(L, index) || (lua_isboolean(L, index) && !lua_toboolean(L, index));
+    if (nothing || is_empty(L, index))
         return;
-    if (lua_istable(L, index) && !is_list(L, index) && is_empty(L, index))
-        return; /* a list to which nothing was added */
     if (!is_list(L, index)) {
         give_one(L, port, index);
         return;
@@ -130,7 +136,8 @@ static int flow_emit(lua_State *L)
     int count = lua_gettop(L);
     if (count == 0 || count > 2)
         return luaL_error(L, "emit: call it as emit(record) or emit(\"output\", record)");
-    const char *port = count == 2 ? luaL_checkstring(L, 1) : NULL;
+    luaL_argexpected(L, count == 1 || lua_type(L, 1) == LUA_TSTRING, 1, "string");
+    const char *port = count == 2 ? lua_tostring(L, 1) : NULL;
     if (lua_isnoneornil(L, count))
         return luaL_error(L, "emit: the record is nil");
     give(L, port, count);
