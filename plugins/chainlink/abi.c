@@ -112,15 +112,18 @@ void abi_scale(const char *integer, unsigned decimals, char out[ABI_SCALED_TEXT]
     memcpy(out + at, integer + whole, len - whole + 1);
 }
 
+/* Offset and length, before the text itself. */
+enum { ABI_STRING_HEAD = 2 * ABI_WORD };
+
 bool abi_string(const uint8_t *bytes, size_t len, char *out, size_t room)
 {
     uint64_t offset, size;
-    if (len < 2 * ABI_WORD || !abi_u64(bytes, &offset) || offset != ABI_WORD || !abi_u64(bytes + ABI_WORD, &size))
+    if (len < ABI_STRING_HEAD || !abi_u64(bytes, &offset) || offset != ABI_WORD || !abi_u64(bytes + ABI_WORD, &size))
         return false;
-    if (size > len - 2 * ABI_WORD || size >= room)
+    if (size > len - ABI_STRING_HEAD || size >= room)
         return false;
     for (size_t i = 0; i < size; i++) { /* it goes into messages: one line of plain text */
-        uint8_t byte = bytes[2 * ABI_WORD + i];
+        uint8_t byte = bytes[ABI_STRING_HEAD + i];
         out[i] = byte >= 0x20 && byte < 0x7f ? (char)byte : '?';
     }
     out[size] = '\0';

@@ -212,7 +212,7 @@ static pl_status call_feeds(chainlink *self, const feed_block *block, pl_error *
     if (!self->by_number)
         return PL_OK;
     /* A number may come to mean another block between two requests; a hash may not. */
-    feed_block now;
+    feed_block now = {.number = 0};
     if (read_block(self, &self->replies[self->count], &now, error) != PL_OK)
         return PL_FAILED;
     if (strcmp(now.hash, block->hash) != 0)
@@ -268,7 +268,7 @@ static pl_status emit_rounds(chainlink *self, const feed_block *block, pl_error 
 static pl_status poll(void *self_, size_t index, int64_t tick_unix_ns, pl_error *error)
 {
     chainlink *self = self_;
-    feed_block block;
+    feed_block block = {.number = 0};
     (void)index;
     (void)tick_unix_ns;
     if (!self->verified && verify(self, error) != PL_OK)

@@ -5,6 +5,8 @@
 #define NS_PER_S 1000000000
 #define SECONDS_MAX 9000000000u /* year 2255: nanoseconds of later times do not fit */
 
+/* Where the words of latestRoundData() begin, after the round id. */
+enum { ANSWER = ABI_WORD, STARTED_AT = 2 * ABI_WORD, UPDATED_AT = 3 * ABI_WORD };
 enum { ANSWER_MAX = 1024, FIELDS_MAX = 20, ADDRESS_BYTES = 20 };
 
 static pl_status bad(pl_error *error, const char *option)
@@ -139,15 +141,15 @@ pl_status feed_read(const feed *self, const rpc_reply *reply, const feed_block *
     if (len != FEED_ROUND_BYTES)
         return pl_fail(error, PL_REJECT, "%s: latestRoundData() gave %zu bytes; expected %d", pair, len,
                        FEED_ROUND_BYTES);
-    abi_int_text(bytes + ABI_WORD, read.answer);
+    abi_int_text(bytes + ANSWER, read.answer);
     if (!split_round_id(bytes, &read))
         return pl_fail(error, PL_REJECT, "%s: the round id is above 80 bits", pair);
     if (read.round == 0)
         return pl_fail(error, PL_REJECT, "%s: phase %" PRIu64 " has no round yet", pair, read.phase);
     if (read.answer[0] == '-' || read.answer[0] == '0')
         return pl_fail(error, PL_REJECT, "%s: the answer is %s; expected one above 0", pair, read.answer);
-    if (!abi_u64(bytes + 2 * ABI_WORD, &read.started_s) || read.started_s > SECONDS_MAX ||
-        !abi_u64(bytes + 3 * ABI_WORD, &read.updated_s) || read.updated_s > SECONDS_MAX)
+    if (!abi_u64(bytes + STARTED_AT, &read.started_s) || read.started_s > SECONDS_MAX ||
+        !abi_u64(bytes + UPDATED_AT, &read.updated_s) || read.updated_s > SECONDS_MAX)
         return pl_fail(error, PL_REJECT, "%s: startedAt or updatedAt is no time", pair);
     if (read.updated_s == 0)
         return pl_fail(error, PL_REJECT, "%s: updatedAt is 0: the round is not complete", pair);

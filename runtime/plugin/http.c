@@ -156,14 +156,16 @@ static pl_status add_header(struct curl_slist **list, const pl_field *header, ui
     if (header->value.type != PL_STR || name.len == 0 || memchr(name.ptr, ':', name.len) || !one_line(name) ||
         !one_line(value))
         return pl_fail(error, PL_BAD_CONFIG, "header %u is not a name and one line of text", number + 1);
-    pl_buf line = PL_BUF(HEADER_LINE_MAX);
+    if (name.len + value.len > HEADER_LINE_MAX)
+        return pl_fail(error, PL_BAD_CONFIG, "header %u is longer than %d bytes", number + 1, HEADER_LINE_MAX);
+    pl_buf line = PL_BUF(HEADER_LINE_MAX + 8);
     pl_buf_add(&line, name.ptr, name.len);
     pl_buf_adds(&line, value.len ? ": " : ";"); /* libcurl's way to write a header without a value */
     pl_buf_add(&line, value.ptr, value.len);
     struct curl_slist *longer = pl_buf_failed(&line) ? NULL : curl_slist_append(*list, line.data);
     pl_buf_release(&line);
     if (!longer)
-        return pl_fail(error, PL_BAD_CONFIG, "header %u is longer than %d bytes", number + 1, HEADER_LINE_MAX);
+        return pl_fail(error, PL_RETRY, "no memory for an HTTP request");
     *list = longer;
     return PL_OK;
 }

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <base/clock.h>
+#include <base/mem.h>
 #include <cmocka.h>
 #include <netinet/in.h>
 #include <plugin/http.h>
@@ -601,6 +602,28 @@ static void interrupt_before_the_first_request_holds(void **state)
     assert_message("stopped while waiting");
 }
 
+/* Each allocation of a request fails in turn: an error that may be tried again, and no leak (ASan looks). */
+static void memory_may_run_out_anywhere(void **state)
+{
+    (void)state;
+    pl_field header = {PL_S("X-Key"), {.type = PL_STR, .as.s = PL_S("abc")}};
+    char url[128];
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%u/echo", server.port);
+    pl_status status = PL_FAILED;
+    int failures = 0;
+    for (long after = 0; status != PL_OK && after < 50; after++) {
+        pl_mem_fail_after(after);
+        status = pl_http_request(client, PL_S("GET"), PL_S(url), &header, 1, (pl_str){0}, 5 * second, &reply, &error);
+        pl_mem_fail_after(-1);
+        failures += status != PL_OK;
+        if (status != PL_OK)
+            assert_int_equal(error.error_class, PL_RETRY);
+    }
+    assert_int_equal(status, PL_OK);
+    assert_true(failures >= 3); /* the URL's copy, a header line, the answer and its place in the list */
+    assert_true(reply_has("X-Key: abc"));
+}
+
 #define WITH_CLIENT(test) cmocka_unit_test_setup_teardown(test, make_client, drop_client)
 
 int main(void)
@@ -619,6 +642,7 @@ int main(void)
         WITH_CLIENT(interrupt_ends_an_answer_in_the_middle),
         WITH_CLIENT(interrupt_ends_a_connect),
         WITH_CLIENT(interrupt_before_the_first_request_holds),
+        WITH_CLIENT(memory_may_run_out_anywhere),
     };
     return cmocka_run_group_tests(tests, start_server, stop_server);
 }
