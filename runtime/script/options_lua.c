@@ -488,9 +488,42 @@ static void set_called_declarator(lua_State *L, const char *global, int type)
     lua_pop(L, 1);
 }
 
+static int with_pairs(lua_State *L)
+{
+    lua_getglobal(L, "next");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, pl_script_of(L)->ref_with);
+    return 2;
+}
+
+/* `with` stays empty, so that each write to it is seen; the values stand in a table behind it, and what is not there
+ * either is not declared. */
+static void open_with(lua_State *L)
+{
+    lua_newtable(L);
+    lua_newtable(L);
+    lua_createtable(L, 0, 2);
+    lua_newtable(L);
+    lua_setfield(L, -2, "declared");
+    lua_pushcfunction(L, with_index);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    pl_script_of(L)->ref_with = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_createtable(L, 0, 4);
+    lua_insert(L, -2);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, with_newindex);
+    lua_setfield(L, -2, "__newindex");
+    lua_pushcfunction(L, with_pairs);
+    lua_setfield(L, -2, "__pairs");
+    lua_pushboolean(L, false);
+    lua_setfield(L, -2, "__metatable");
+    lua_setmetatable(L, -2);
+    lua_setglobal(L, "with");
+}
+
 void pl_open_options(lua_State *L)
 {
-    pl_script *script = pl_script_of(L);
     for (int i = 0; i < TYPE_COUNT; i++) {
         if (types[i].type == PL_OPT_DECIMAL)
             continue; /* decimal { ... } is told from decimal "1" by its argument: decimal_lua.c */
@@ -504,18 +537,5 @@ void pl_open_options(lua_State *L)
     }
     lua_pushcfunction(L, options);
     lua_setglobal(L, "options");
-    lua_newtable(L);
-    lua_createtable(L, 0, 4);
-    lua_newtable(L);
-    lua_setfield(L, -2, "declared");
-    lua_pushcfunction(L, with_index);
-    lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, with_newindex);
-    lua_setfield(L, -2, "__newindex");
-    lua_pushboolean(L, false);
-    lua_setfield(L, -2, "__metatable");
-    lua_setmetatable(L, -2);
-    lua_pushvalue(L, -1);
-    script->ref_with = luaL_ref(L, LUA_REGISTRYINDEX);
-    lua_setglobal(L, "with");
+    open_with(L);
 }
