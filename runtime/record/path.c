@@ -162,7 +162,7 @@ static void put_key(writing *to, pl_str key, bool first)
         put(to, '.');
     }
     for (size_t i = 0; i < key.len; i++) {
-        if (key.ptr[i] == '"' || key.ptr[i] == '\\')
+        if (!plain && (key.ptr[i] == '"' || key.ptr[i] == '\\'))
             put(to, '\\');
         put(to, key.ptr[i]);
     }
