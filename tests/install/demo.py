@@ -218,7 +218,9 @@ def run(args, store, env, commands, title):
 
 
 def environment(args):
-    return live_environment() if args.live else dict(os.environ, POLL_EVERY="1s")
+    # How often the APIs and the chain are asked, how long a value waits for the chain, how long for a silent source.
+    quick = {"POLL_EVERY": "1s", "CHAIN_EVERY": "1s", "SETTLE": "3s", "IDLE": "5s"}
+    return live_environment() if args.live else dict(os.environ, **quick)
 
 
 def run_one_process(args):
