@@ -1,9 +1,6 @@
 /* Option tables as help. */
-#include <base/str.h>
-#include <base/units.h>
 #include <config/options.h>
-
-#include <math.h>
+#include <config/values.h>
 
 static const pl_option *option_at(const pl_option_table *table, size_t index)
 {
@@ -50,14 +47,7 @@ const char *pl_option_type_name(const pl_option *option, char *out, size_t out_s
 static void add_bound(const pl_option *option, double value, pl_buf *out)
 {
     char text[80];
-    if (option->type == PL_OPT_DURATION_NS && fabs(value) < 9.2e18)
-        pl_buf_adds(out, pl_format_duration((int64_t)value, text, sizeof text));
-    else if (fabs(value) < 1e15 && value == floor(value))
-        pl_buf_printf(out, "%.0f", value);
-    else
-        pl_buf_printf(out, "%.15g", value);
-    if (option->type == PL_OPT_PERCENT)
-        pl_buf_addc(out, '%');
+    pl_buf_adds(out, pl_value_bound(option, value, text, sizeof text));
 }
 
 static void add_range(const pl_option *option, pl_buf *out)

@@ -199,9 +199,60 @@ static void fill_fallback(filler *f, const pl_option *option, size_t stride, cha
     pl_diags_free(&own);
 }
 
-static void fill_absent(filler *f, const pl_option *option, size_t stride, char *place, const pl_node *at, bool given)
+static bool known_key(const pl_option_table *table, const pl_node *key)
 {
-    if ((option->flags & PL_OPT_REQUIRED) && given) {
+    for (size_t j = 0; j < table->count; j++)
+        if (pl_str_is(key->text, option_at(table, j)->name))
+            return true;
+    return false;
+}
+
+/* Names worth suggesting, NULL-ended. */
+static void option_names(const pl_option_table *table, const char *words[WORDS_MAX + 1])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < table->count && count < WORDS_MAX; i++)
+        if (!(option_at(table, i)->flags & PL_OPT_DEPRECATED))
+            words[count++] = option_at(table, i)->name;
+    words[count] = NULL;
+}
+
+static void check_unknown(filler *f, const pl_option_table *table, const pl_node *map)
+{
+    const char *words[WORDS_MAX + 1];
+    char what[400];
+    option_names(table, words);
+    (void)snprintf(what, sizeof what, "%s%s%s", f->path, f->path[0] ? " of " : "", f->what);
+    for (size_t i = 0; i < map->count; i++) {
+        const pl_node *key = map->keys[i];
+        if (key->inherited || known_key(table, key))
+            continue;
+        f->ok = false;
+        pl_diags_error(f->diags, key, "unknown key '%.100s' in %s", key->text.ptr, what);
+        pl_diags_suggest(f->diags, key->text.ptr, words);
+    }
+}
+
+/* True when an unknown key of the map was reported as likely to be this option. */
+static bool meant(const pl_option_table *table, const pl_node *map, const pl_option *option)
+{
+    const char *words[WORDS_MAX + 1];
+    option_names(table, words);
+    for (size_t i = 0; map && i < map->count; i++) {
+        const pl_node *key = map->keys[i];
+        if (!key->inherited && !known_key(table, key) && pl_nearest(key->text.ptr, words) == option->name)
+            return true;
+    }
+    return false;
+}
+
+static void fill_absent(filler *f, const pl_option_table *whole, const pl_option *option, const pl_node *map,
+                        char *place, const pl_node *at, bool given)
+{
+    size_t stride = whole->stride;
+    if ((option->flags & PL_OPT_REQUIRED) && given && meant(whole, map, option)) {
+        f->ok = false; /* "did you mean" says it all */
+    } else if ((option->flags & PL_OPT_REQUIRED) && given) {
         f->ok = false;
         pl_diags_error(f->diags, at, "%s needs option '%s'", f->what, f->path);
         if (option->example)
@@ -211,27 +262,6 @@ static void fill_absent(filler *f, const pl_option *option, size_t stride, char 
     } else if (option->type == PL_OPT_OBJECT && option->present_offset == 0) {
         pl_option_table table = nested(option, stride); /* its own defaults; what it requires only once it is given */
         fill_table(f, &table, NULL, place, at, false);
-    }
-}
-
-static void check_unknown(filler *f, const pl_option_table *table, const pl_node *map)
-{
-    const char *words[WORDS_MAX + 1] = {NULL};
-    char what[400];
-    for (size_t i = 0, count = 0; i < table->count && count < WORDS_MAX; i++)
-        if (!(option_at(table, i)->flags & PL_OPT_DEPRECATED))
-            words[count++] = option_at(table, i)->name;
-    (void)snprintf(what, sizeof what, "%s%s%s", f->path, f->path[0] ? " of " : "", f->what);
-    for (size_t i = 0; i < map->count; i++) {
-        const pl_node *key = map->keys[i];
-        bool known = key->inherited;
-        for (size_t j = 0; j < table->count && !known; j++)
-            known = pl_str_is(key->text, option_at(table, j)->name);
-        if (known)
-            continue;
-        f->ok = false;
-        pl_diags_error(f->diags, key, "unknown key '%.100s' in %s", key->text.ptr, what);
-        pl_diags_suggest(f->diags, key->text.ptr, words);
     }
 }
 
@@ -260,7 +290,7 @@ static void fill_table(filler *f, const pl_option_table *table, const pl_node *m
         else if (node && node->broken)
             f->ok = false;
         else
-            fill_absent(f, option, table->stride, place, at, given);
+            fill_absent(f, table, option, map, place, at, given);
         f->what = what;
         if (there && base && option->type == PL_OPT_OBJECT && option->present_offset > 0)
             *(bool *)(void *)(base + option->present_offset - 1) = true;

@@ -71,7 +71,7 @@ static void read_top(pl_pipeline *p, const pl_reader *r)
     pl_read_duration(r, "shutdown_deadline", &p->shutdown_deadline_ns);
     pl_read_choice(r, "delivery", deliveries, &delivery);
     if (delivery != PL_AT_LEAST_ONCE)
-        pl_diags_error(r->diags, pl_node_get(r->map, "delivery"),
+        pl_diags_error(r->diags, pl_read_node(r, "delivery", NULL),
                        "delivery: exactly_once is not available yet; at_least_once is what there is");
     pl_read_choice(r, "scheduler", schedulers, &scheduler);
     p->scheduler = (pl_scheduler)scheduler;
@@ -81,7 +81,8 @@ static void read_top(pl_pipeline *p, const pl_reader *r)
 
 static const pl_node *section(const pl_pipeline *p, pl_kind kind)
 {
-    const pl_node *node = pl_node_get(p->root, pl_merge_section(kind));
+    const pl_reader top = {p->root, "", "", NULL, NULL, pl_top_keys};
+    const pl_node *node = pl_read_node(&top, pl_merge_section(kind), NULL);
     return node && node->type == PL_NODE_MAP ? node : NULL;
 }
 
@@ -136,7 +137,7 @@ static bool build(pl_pipeline *p, const pl_pipeline_setup *setup, const pl_yaml_
     if (p->defaults && p->defaults->type != PL_NODE_MAP)
         p->defaults = NULL;
     check_defaults(p, yaml->diags);
-    pl_reader top = {root, "the pipeline", "", p->arena, yaml->diags};
+    pl_reader top = {root, "the pipeline", "", p->arena, yaml->diags, pl_top_keys};
     read_top(p, &top);
     const pl_node *dead_letter = NULL;
     const char *ignored;

@@ -5,10 +5,34 @@
 #include <errno.h>
 #include <stdlib.h>
 
+static bool is_known(const char *const *known, const char *key)
+{
+    for (; *known; known++)
+        if (strcmp(*known, key) == 0)
+            return true;
+    return false;
+}
+
+pl_node *pl_read_node(const pl_reader *r, const char *key, pl_node **found)
+{
+    pl_node *own = pl_node_key(r->map, key);
+    for (size_t i = 0; !own && r->known && r->map && r->map->type == PL_NODE_MAP && i < r->map->count; i++) {
+        const char *word = r->map->keys[i]->text.ptr;
+        if (is_known(r->known, word))
+            continue;
+        const char *near = pl_nearest(word, r->known);
+        if (near && strcmp(near, key) == 0)
+            own = r->map->keys[i];
+    }
+    if (found)
+        *found = own;
+    return own ? pl_node_get(r->map, own->text.ptr) : NULL;
+}
+
 /* The scalar under a key; NULL: absent or null, or something else (reported). */
 static const pl_node *scalar(const pl_reader *r, const char *key, const char *expected)
 {
-    const pl_node *node = pl_node_get(r->map, key);
+    const pl_node *node = pl_read_node(r, key, NULL);
     if (!node || node->type == PL_NODE_NULL)
         return NULL;
     if (node->type == PL_NODE_SCALAR)
@@ -78,7 +102,7 @@ void pl_read_choice(const pl_reader *r, const char *key, const char *const *word
 
 void pl_read_texts(const pl_reader *r, const char *key, const char ***out, size_t *count)
 {
-    const pl_node *node = pl_node_get(r->map, key);
+    const pl_node *node = pl_read_node(r, key, NULL);
     if (!node || node->type == PL_NODE_NULL)
         return;
     bool one = node->type == PL_NODE_SCALAR;
@@ -105,7 +129,7 @@ void pl_read_texts(const pl_reader *r, const char *key, const char ***out, size_
 
 const pl_node *pl_read_map(const pl_reader *r, const char *key, const char *const *known)
 {
-    const pl_node *node = pl_node_get(r->map, key);
+    const pl_node *node = pl_read_node(r, key, NULL);
     char what[128];
     if (!node || node->type == PL_NODE_NULL)
         return NULL;

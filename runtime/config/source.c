@@ -158,8 +158,10 @@ static void hide_by_name(pl_str line, spans *hidden)
         size_t skip = value < line.len && (line.ptr[value] == '"' || line.ptr[value] == '\'');
         if (value >= line.len || strncmp(line.ptr + value + skip, "${", 2) == 0)
             continue;
-        at = value_end(line, value);
-        hide(hidden, value, at);
+        size_t end = at = value_end(line, value);
+        while (end > value && line.ptr[end - 1] == ' ')
+            end--;
+        hide(hidden, value, end);
     }
 }
 

@@ -50,7 +50,7 @@ static bool read_input(const pl_reader *r, const pl_node *item, pl_from *input)
 
 static void read_from(const pl_reader *r, pl_component_spec *spec)
 {
-    const pl_node *node = pl_node_get(r->map, "from");
+    const pl_node *node = pl_read_node(r, "from", NULL);
     if (!node || node->type == PL_NODE_NULL)
         return;
     if (node->type == PL_NODE_MAP) {
@@ -85,7 +85,7 @@ static void read_from(const pl_reader *r, pl_component_spec *spec)
 
 static void read_plugin(const pl_reader *r, pl_component_spec *spec)
 {
-    const pl_node *node = pl_node_get(r->map, "plugin");
+    const pl_node *node = pl_read_node(r, "plugin", NULL);
     pl_read_text(r, "plugin", &spec->plugin, &spec->plugin_node);
     if (spec->plugin && !pl_spec_check_name(spec->plugin_node, "plugin", r->diags))
         spec->plugin = NULL;
@@ -95,7 +95,7 @@ static void read_plugin(const pl_reader *r, pl_component_spec *spec)
 
 static void read_with(const pl_reader *r, pl_component_spec *spec, const pl_node *defaults, const pl_yaml_setup *yaml)
 {
-    pl_node *with = pl_node_get(r->map, "with");
+    pl_node *with = pl_read_node(r, "with", NULL);
     if (with && with->type != PL_NODE_MAP && with->type != PL_NODE_NULL)
         pl_diags_error(r->diags, with, "with of %s is a map of options, not %s", r->what, pl_node_kind(with));
     spec->with = pl_merge_with(with, spec->plugin ? pl_node_get(defaults, spec->plugin) : NULL, yaml);
@@ -106,18 +106,18 @@ static void read_retry(const pl_reader *r, pl_component_spec *spec)
     static const char *const keys[] = {"attempts", "min", "max", NULL};
     spec->retry.min_ns = second / 10;
     spec->retry.max_ns = 30 * second;
-    pl_reader inner = {pl_read_map(r, "retry", keys), r->what, "retry.", r->arena, r->diags};
+    pl_reader inner = {pl_read_map(r, "retry", keys), r->what, "retry.", r->arena, r->diags, keys};
     if (!inner.map)
         return;
     spec->retry.given = true;
     pl_read_integer(&inner, "attempts", 0, 1000000, &spec->retry.attempts);
     pl_read_duration(&inner, "min", &spec->retry.min_ns);
     pl_read_duration(&inner, "max", &spec->retry.max_ns);
-    bool max_given = pl_node_get(inner.map, "max") != NULL;
+    bool max_given = pl_read_node(&inner, "max", NULL) != NULL;
     if (spec->retry.min_ns <= 0)
-        pl_diags_error(r->diags, pl_node_get(inner.map, "min"), "retry.min of %s must be above 0", r->what);
+        pl_diags_error(r->diags, pl_read_node(&inner, "min", NULL), "retry.min of %s must be above 0", r->what);
     else if (spec->retry.min_ns > spec->retry.max_ns && max_given)
-        pl_diags_error(r->diags, pl_node_get(inner.map, "max"), "retry.max of %s is below its min", r->what);
+        pl_diags_error(r->diags, pl_read_node(&inner, "max", NULL), "retry.max of %s is below its min", r->what);
     else if (spec->retry.min_ns > spec->retry.max_ns)
         spec->retry.max_ns = spec->retry.min_ns;
 }
@@ -155,7 +155,7 @@ static void read_sink(const pl_reader *r, pl_component_spec *spec)
     read_retry(r, spec);
     refuse_buffer(r);
     spec->batch.wait_ns = -1;
-    pl_reader inner = {pl_read_map(r, "batch", keys), r->what, "batch.", r->arena, r->diags};
+    pl_reader inner = {pl_read_map(r, "batch", keys), r->what, "batch.", r->arena, r->diags, keys};
     if (!inner.map)
         return;
     pl_read_integer(&inner, "records", 1, 1000000, &spec->batch.records);
@@ -218,12 +218,16 @@ static void read_code(const pl_reader *r, pl_component_spec *spec)
     if (lua)
         spec->lua_first_line = lua->line + (lua->block ? 1 : 0);
     pl_read_text(r, "when", &spec->when, &spec->when_node);
+    pl_node *script_key, *lua_key, *when_key, *with;
+    (void)pl_read_node(r, "script", &script_key);
+    (void)pl_read_node(r, "lua", &lua_key);
+    (void)pl_read_node(r, "when", &when_key);
+    (void)pl_read_node(r, "with", &with);
     if (spec->script_node && lua)
-        pl_diags_error(r->diags, pl_node_key(r->map, "lua"), "%s has both script and lua: choose one", r->what);
-    else if (!pl_node_key(r->map, "script") && !pl_node_key(r->map, "lua") && !pl_node_key(r->map, "when"))
+        pl_diags_error(r->diags, lua_key, "%s has both script and lua: choose one", r->what);
+    else if (!script_key && !lua_key && !when_key)
         pl_diags_error(r->diags, spec->key, "%s needs script, lua or when", r->what);
-    const pl_node *with = pl_node_key(r->map, "with");
-    if (with && !pl_node_key(r->map, "script") && !pl_node_key(r->map, "lua"))
+    if (with && !script_key && !lua_key)
         pl_diags_error(r->diags, with, "%s has no script that could take options", r->what);
 }
 
@@ -233,7 +237,7 @@ static void read_order(const pl_reader *r, pl_component_spec *spec)
     int choice = 0;
     spec->order.by = by[0];
     spec->order.idle_ns = 15 * second;
-    pl_reader inner = {pl_read_map(r, "order", keys), r->what, "order.", r->arena, r->diags};
+    pl_reader inner = {pl_read_map(r, "order", keys), r->what, "order.", r->arena, r->diags, keys};
     if (!inner.map)
         return;
     spec->order.enabled = true;
@@ -245,7 +249,7 @@ static void read_order(const pl_reader *r, pl_component_spec *spec)
 static void read_state(const pl_reader *r, pl_component_spec *spec)
 {
     static const char *const kinds[] = {"none", "durable", NULL}, *const keys[] = {"rebuild", NULL};
-    const pl_node *node = pl_node_get(r->map, "state");
+    const pl_node *node = pl_read_node(r, "state", NULL);
     int kind = PL_STATE_NONE;
     spec->state.node = node;
     if (pl_node_is(node, "rebuild")) {
@@ -257,11 +261,11 @@ static void read_state(const pl_reader *r, pl_component_spec *spec)
         spec->state.kind = (pl_state_kind)kind;
         return;
     }
-    pl_reader inner = {pl_read_map(r, "state", keys), r->what, "state.", r->arena, r->diags};
+    pl_reader inner = {pl_read_map(r, "state", keys), r->what, "state.", r->arena, r->diags, keys};
     size_t before = pl_diags_errors(r->diags);
     pl_read_duration(&inner, "rebuild", &spec->state.span_ns);
     spec->state.kind = PL_STATE_REBUILD;
-    const pl_node *span = pl_node_get(node, "rebuild");
+    const pl_node *span = pl_read_node(&inner, "rebuild", NULL);
     if (spec->state.span_ns <= 0 && !(span && span->broken) && pl_diags_errors(r->diags) == before)
         pl_diags_error(r->diags, node, "state of %s: say how far back it is rebuilt: { rebuild: 2h }", r->what);
 }
@@ -272,7 +276,7 @@ static void read_workers(const pl_reader *r, pl_component_spec *spec)
     pl_read_integer(r, "workers", 1, WORKERS_MAX, &spec->workers);
     pl_read_text(r, "by", &spec->by, &spec->by_node);
     if (spec->workers > 1 && !spec->by) {
-        pl_diags_error(r->diags, pl_node_get(r->map, "workers"),
+        pl_diags_error(r->diags, pl_read_node(r, "workers", NULL),
                        "%s has several workers: what its script joins must meet in one of them", r->what);
         pl_diags_hint(r->diags, "add `by: FIELD` (a field path), or `by: lane`");
     }
@@ -286,12 +290,12 @@ static void read_transform(const pl_reader *r, pl_component_spec *spec)
     read_order(r, spec);
     read_state(r, spec);
     read_workers(r, spec);
-    pl_reader inner = {pl_read_map(r, "limits", keys), r->what, "limits.", r->arena, r->diags};
+    pl_reader inner = {pl_read_map(r, "limits", keys), r->what, "limits.", r->arena, r->diags, keys};
     if (inner.map) {
         pl_read_size(&inner, "memory", &spec->limits.memory_bytes);
         pl_read_duration(&inner, "time", &spec->limits.time_ns);
     }
-    if (!pl_node_key(r->map, "from"))
+    if (!pl_read_node(r, "from", NULL))
         pl_diags_error(r->diags, spec->key, "%s needs `from`: what it reads", r->what);
 }
 
@@ -320,13 +324,13 @@ void pl_spec_read(pl_component_spec *spec, pl_kind kind, pl_node *key, pl_node *
     char what[NAME_MAX_LEN + 32];
     (void)snprintf(what, sizeof what, "%s '%.*s'", pl_kind_name(kind), NAME_MAX_LEN, key->text.ptr);
     *spec = (pl_component_spec){.kind = kind, .name = key->text.ptr, .node = node, .key = key};
-    pl_reader reader = {node, what, "", yaml->arena, yaml->diags};
+    pl_reader reader = {node, what, "", yaml->arena, yaml->diags, kind_keys[kind]};
     (void)pl_spec_check_name(key, pl_kind_name(kind), yaml->diags);
     if (node->type != PL_NODE_MAP) {
         pl_diags_error(yaml->diags, node->type == PL_NODE_NULL ? key : node, "%s is a map, not %s", what,
                        pl_node_kind(node));
         pl_diags_suggest(yaml->diags, "", kind_keys[kind]);
-        pl_reader none = {&nothing, what, "", yaml->arena, NULL};
+        pl_reader none = {&nothing, what, "", yaml->arena, NULL, NULL};
         read_kind(&none, spec);
         return;
     }

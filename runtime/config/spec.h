@@ -9,7 +9,12 @@ typedef struct pl_reader { /* of one map */
     const char *prefix; /* "batch.": before the key, when the map is one of the component's; or "" */
     pl_arena *arena;
     pl_diags *diags;
+    const char *const *known; /* NULL-ended, what the map may hold; NULL: only exact keys are found */
 } pl_reader;
+
+/* Value of the key; else of the unknown key that was reported as likely to be it: one slip of the pen is one message,
+ * and what stands behind it is checked all the same. *found, where asked for, is the key's own node. NULL: absent. */
+pl_node *pl_read_node(const pl_reader *reader, const char *key, pl_node **found);
 
 /* Each leaves *out alone when the key is absent, null or wrong (reported). node, where asked for, may be NULL. */
 void pl_read_text(const pl_reader *reader, const char *key, const char **out, const pl_node **node);

@@ -31,13 +31,20 @@ static bool keep(const reading *r, pl_str text)
     return r->out->text ? true : expected(r, "no memory");
 }
 
-/* A bound as its user would write it. */
-static const char *bound(const pl_option *option, double value, char *out, size_t size)
+const char *pl_value_bound(const pl_option *option, double value, char *out, size_t size)
 {
-    if (option->type == PL_OPT_DURATION_NS && fabs(value) < 9.2e18)
+    static const char *const units[] = {"TiB", "GiB", "MiB", "KiB"};
+    bool whole = fabs(value) < 9.2e18 && value == floor(value);
+    if (option->type == PL_OPT_DURATION_NS && whole)
         return pl_format_duration((int64_t)value, out, size);
-    const char *sign = option->type == PL_OPT_PERCENT ? "%" : "";
-    (void)snprintf(out, size, fabs(value) < 1e15 && value == floor(value) ? "%.0f%s" : "%.15g%s", value, sign);
+    for (int i = 0; option->type == PL_OPT_SIZE && whole && value > 0 && i < 4; i++) {
+        int64_t unit = (int64_t)1 << (40 - 10 * i);
+        if ((int64_t)value % unit == 0) {
+            (void)snprintf(out, size, "%lld%s", (long long)((int64_t)value / unit), units[i]);
+            return out;
+        }
+    }
+    (void)snprintf(out, size, whole ? "%.0f%s" : "%.15g%s", value, option->type == PL_OPT_PERCENT ? "%" : "");
     return out;
 }
 
@@ -47,8 +54,8 @@ static bool in_range(const reading *r, double value)
     char low[80], high[80];
     if (o->min == o->max || (value >= o->min && value <= o->max))
         return true;
-    (void)bound(o, o->min, low, sizeof low);
-    (void)bound(o, o->max, high, sizeof high);
+    (void)pl_value_bound(o, o->min, low, sizeof low);
+    (void)pl_value_bound(o, o->max, high, sizeof high);
     if (o->max >= 9.2e18)
         return expected(r, "expected at least %s", low);
     if (o->min <= -9.2e18)

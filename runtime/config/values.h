@@ -14,4 +14,7 @@ typedef struct pl_value_slot { /* which member: see PL_OPT_* in plugin.h */
 /* false: the message says what was expected; it holds no part of the text. */
 bool pl_value_read(const pl_option *option, pl_str text, pl_arena *arena, pl_value_slot *out, char *message,
                    size_t message_size);
+
+/* A bound as the option's user would write it: 1s, 64MiB, 0.5%, 10000. Returns out. */
+const char *pl_value_bound(const pl_option *option, double bound, char *out, size_t out_size);
 #endif

@@ -110,8 +110,9 @@ static void check_use(const wiring *w)
     for (size_t i = 0; i < w->p->count; i++) {
         const pl_component_spec *spec = &w->p->components[i];
         const pl_node *from = pl_node_get(spec->node, "from");
-        bool no_input = !from || (from->type == PL_NODE_NULL && !from->broken) ||
-                        (from->type == PL_NODE_SEQUENCE && from->count == 0);
+        bool no_input =
+            from ? (from->type == PL_NODE_NULL && !from->broken) || (from->type == PL_NODE_SEQUENCE && from->count == 0)
+                 : spec->from_count == 0;
         if (spec->kind != PL_KIND_SINK && !w->used[i] && find(w->p, spec->name) == (int)i)
             pl_diags_error(w->diags, spec->key, "nothing reads %s '%.64s'", pl_kind_name(spec->kind), spec->name);
         if (!no_input || spec->node->type != PL_NODE_MAP)

@@ -230,29 +230,36 @@ static void each_wrong_value_is_told_at_its_place(void **unused)
 static void nested_mistakes_name_their_path(void **unused)
 {
     (void)unused;
-    expect_wrong("brokers: [a, ~, {}, b]\n"
-                 "feeds:\n"
-                 "  - { pair: A }\n"
-                 "  - { proxy: B, heartbeat: soon, pari: 1 }\n"
-                 "create_topic: { partition: 3 }\n"
-                 "librdkafka: { a: [1] }\n"
-                 "limits: 5\n",
-                 (const char *const[]){
-                     "f:1:1: sink 'topic' (plugin kafka) needs option 'url' [for example `url: http://localhost`]",
-                     "f:1:10: brokers of sink 'topic' (plugin kafka): expected 1 to 3 entries, found 4",
-                     "f:4:5: sink 'topic' (plugin kafka) needs option 'feeds[1].pair' [for example `pair: ETH-USD`]",
-                     "f:4:28: feeds[1].heartbeat of sink 'topic' (plugin kafka): expected a duration such as 200ms, "
-                     "30s, 5m, 1h30m (units ns us ms s m h d); found 'soon'",
-                     "f:4:34: unknown key 'pari' in feeds[1] of sink 'topic' (plugin kafka) [did you mean 'pair'?]",
-                     "f:5:15: sink 'topic' (plugin kafka) needs option 'create_topic.replication'",
-                     "f:5:17: unknown key 'partition' in create_topic of sink 'topic' (plugin kafka) [did you mean "
-                     "'partitions'?]",
-                     "f:6:18: librdkafka.a of sink 'topic' (plugin kafka): expected text, found a list",
-                     "f:7:9: limits of sink 'topic' (plugin kafka): expected a map, found text", NULL});
+    expect_wrong(
+        "brokers: [a, ~, {}, b]\n"
+        "feeds:\n"
+        "  - { pair: A }\n"
+        "  - { proxy: B, heartbeat: soon, devation: 1 }\n"
+        "create_topic: { partition: 3 }\n"
+        "librdkafka: { a: [1] }\n"
+        "limits: 5\n",
+        (const char *const[]){
+            "f:1:1: sink 'topic' (plugin kafka) needs option 'url' [for example `url: http://localhost`]",
+            "f:1:10: brokers of sink 'topic' (plugin kafka): expected 1 to 3 entries, found 4",
+            "f:4:5: sink 'topic' (plugin kafka) needs option 'feeds[1].pair' [for example `pair: ETH-USD`]",
+            "f:4:28: feeds[1].heartbeat of sink 'topic' (plugin kafka): expected a duration such as 200ms, "
+            "30s, 5m, 1h30m (units ns us ms s m h d); found 'soon'",
+            "f:4:34: unknown key 'devation' in feeds[1] of sink 'topic' (plugin kafka) [did you mean 'deviation'?]",
+            "f:5:15: sink 'topic' (plugin kafka) needs option 'create_topic.replication'",
+            "f:5:17: unknown key 'partition' in create_topic of sink 'topic' (plugin kafka) [did you mean "
+            "'partitions'?]",
+            "f:6:18: librdkafka.a of sink 'topic' (plugin kafka): expected text, found a list",
+            "f:7:9: limits of sink 'topic' (plugin kafka): expected a map, found text", NULL});
     expect_wrong("{ url: x, brokers: [a, ~, {}] }",
                  (const char *const[]){"f:1:24: brokers[1] of sink 'topic' (plugin kafka): a value is missing",
                                        "f:1:27: brokers[2] of sink 'topic' (plugin kafka): expected text, found a map",
                                        NULL});
+    expect_wrong("{ ulr: x, create_topic: { replicaton: 3 } }", /* a slip of the pen is one mistake, not two */
+                 (const char *const[]){
+                     "f:1:3: unknown key 'ulr' in sink 'topic' (plugin kafka) [did you mean 'url'?]",
+                     "f:1:27: unknown key 'replicaton' in create_topic of sink 'topic' (plugin kafka) [did you mean "
+                     "'replication'?]",
+                     NULL});
     expect_wrong("[1]", (const char *const[]){
                             "f:1:1: with of sink 'topic' (plugin kafka) is a map of options, not a list", NULL});
 }

@@ -260,6 +260,26 @@ static void wrong_transforms_are_told(void **unused)
                       NULL});
 }
 
+static void a_slip_of_the_pen_is_one_mistake(void **unused)
+{
+    (void)unused;
+    expect_errors("sorces:\n"
+                  "  a: { plugn: p, timr: x }\n"
+                  "transforms:\n"
+                  "  t: { form: a, lau: x }\n"
+                  "sinks:\n"
+                  "  o: { frm: [t], plugin: p, batch: { record: 0 } }\n",
+                  (const char *const[]){
+                      "p.yaml:1:1: unknown key 'sorces' in a pipeline file [did you mean 'sources'?]",
+                      "p.yaml:2:8: unknown key 'plugn' in source 'a' [did you mean 'plugin'?]",
+                      "p.yaml:2:18: unknown key 'timr' in source 'a' [did you mean 'time'?]",
+                      "p.yaml:4:8: unknown key 'form' in transform 't' [did you mean 'from'?]",
+                      "p.yaml:4:17: unknown key 'lau' in transform 't' [did you mean 'lua'?]",
+                      "p.yaml:6:8: unknown key 'frm' in sink 'o' [did you mean 'from'?]",
+                      "p.yaml:6:38: unknown key 'record' in batch of sink 'o' [did you mean 'records'?]",
+                      "p.yaml:6:46: batch.records of sink 'o' is a whole number from 1 to 1000000; found '0'", NULL});
+}
+
 static void cycles_are_told_one_by_one(void **unused)
 {
     (void)unused;
@@ -524,6 +544,7 @@ int main(void)
         cmocka_unit_test(wrong_top_keys_are_told),
         cmocka_unit_test(wrong_components_are_told),
         cmocka_unit_test(wrong_transforms_are_told),
+        cmocka_unit_test(a_slip_of_the_pen_is_one_mistake),
         cmocka_unit_test(cycles_are_told_one_by_one),
         cmocka_unit_test(the_dead_letter_is_fed_by_nothing),
         cmocka_unit_test(files_that_are_no_pipelines_are_refused),
