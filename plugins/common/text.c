@@ -325,6 +325,8 @@ void text_value(text_buf *buf, const pl_value *value)
 
 bool text_utf8_valid(pl_str text)
 {
+    if (text.len == 0) /* null has no end to point at */
+        return true;
     const unsigned char *at = (const unsigned char *)text.ptr, *end = at + text.len;
     while (at < end) {
         if (*at < 0x80) {

@@ -16,7 +16,8 @@ bool pl_checkpoint_encode(pl_checkpoint *checkpoint, pl_str state)
     pl_buf_clear(out);
     pl_buf_add(out, "PLCK", 4);
     put(out, FILE_VERSION, 4);
-    put(out, 0, 4 + 8); /* CRC and length come last */
+    put(out, 0, 4); /* CRC and length come last */
+    put(out, 0, 8);
     put(out, checkpoint->seen_count, 4);
     for (size_t i = 0; i < checkpoint->seen_count; i++) {
         const pl_seen *seen = &checkpoint->seen[i];
