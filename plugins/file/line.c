@@ -118,9 +118,15 @@ static void add_envelope(const file_lines *lines, text_buf *out, const pl_emissi
     add_member(out, "key", origin->key);
     text_addc(out, ',');
     add_member(out, "stream", origin->stream);
-    text_adds(out, ",\"time\":\"");
-    text_time(out, origin->time_unix_ns);
-    text_adds(out, "\",");
+    text_adds(out, ",\"time\":");
+    if (origin->time_unix_ns != 0) {
+        text_addc(out, '"');
+        text_time(out, origin->time_unix_ns);
+        text_addc(out, '"');
+    } else {
+        text_adds(out, "null"); /* rejected before it had one */
+    }
+    text_addc(out, ',');
     if (is_object_or_array(lines, payload)) {
         text_adds(out, "\"payload\":");
         text_json_line(out, payload);
