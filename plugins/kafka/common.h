@@ -4,6 +4,7 @@
 #define PL_KAFKA_COMMON_H
 #include <librdkafka/rdkafka.h>
 #include <plumbline/plugin.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 enum {
@@ -66,6 +67,8 @@ typedef struct kafka_link { /* first member of the source's and the sink's struc
     pl_error halt;
     char reason[256];     /* why the last connection failed */
     int64_t probe_due_ns; /* while down */
+    pthread_mutex_t log_lock;
+    bool muted; /* under log_lock: the host is gone */
     pl_metric *connected, *disconnects;
 } kafka_link;
 
@@ -75,6 +78,8 @@ void kafka_link_init(kafka_link *link, const pl_host *host, const kafka_common *
 void kafka_link_conf(kafka_link *link, rd_kafka_conf_t *conf);
 /* Starts the client; conf is taken in any case. */
 pl_status kafka_link_open(kafka_link *link, rd_kafka_type_t type, rd_kafka_conf_t *conf, pl_error *error);
+/* From now on the client says nothing: the host is about to go. */
+void kafka_link_mute(kafka_link *link);
 /* A broker answered. */
 void kafka_link_up(kafka_link *link);
 /* While the connection is down: looks now and then whether it is up again. */

@@ -35,6 +35,7 @@ void kafka_link_init(kafka_link *link, const pl_host *host, const kafka_common *
 {
     link->host = host;
     link->config = config;
+    (void)pthread_mutex_init(&link->log_lock, NULL);
     link->connected = host->metric(host, PL_GAUGE, "connected", "1", "1 while a broker answers, else 0");
     link->disconnects = host->metric(host, PL_COUNTER, "disconnects", "1", "times that no broker answered any more");
     if (scram_broken(config))
@@ -49,7 +50,7 @@ void kafka_link_init(kafka_link *link, const pl_host *host, const kafka_common *
 /* What librdkafka repeats at every attempt, and on_error tells once; and what every start of a cluster brings. */
 static bool is_noise(const char *facility, const char *text)
 {
-    static const char *const noise[] = {"FAIL", "ERROR", "GETPID"};
+    static const char *const noise[] = {"FAIL", "ERROR", "GETPID", "REQTMOUT"};
     for (size_t i = 0; i < sizeof noise / sizeof *noise; i++)
         if (strcmp(facility, noise[i]) == 0)
             return true;
@@ -60,9 +61,12 @@ static bool is_noise(const char *facility, const char *text)
 /* [any] */
 static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
-    const kafka_link *link = rd_kafka_opaque(rk);
+    kafka_link *link = rd_kafka_opaque(rk);
     int32_t ours = level <= 3 ? PL_ERROR : level == 4 ? PL_WARN : level < 7 ? PL_INFO : PL_DEBUG;
-    kafka_log(link->host, is_noise(facility, text) ? PL_DEBUG : ours, "librdkafka %s: %s", facility, text);
+    (void)pthread_mutex_lock(&link->log_lock);
+    if (!link->muted)
+        kafka_log(link->host, is_noise(facility, text) ? PL_DEBUG : ours, "librdkafka %s: %s", facility, text);
+    (void)pthread_mutex_unlock(&link->log_lock);
 }
 
 static void connection_lost(kafka_link *link)
@@ -127,6 +131,13 @@ pl_status kafka_link_open(kafka_link *link, rd_kafka_type_t type, rd_kafka_conf_
         return PL_OK;
     rd_kafka_conf_destroy(conf);
     return pl_fail(error, PL_HALT, "librdkafka: %s", text);
+}
+
+void kafka_link_mute(kafka_link *link)
+{
+    (void)pthread_mutex_lock(&link->log_lock);
+    link->muted = true;
+    (void)pthread_mutex_unlock(&link->log_lock);
 }
 
 void kafka_link_up(kafka_link *link)

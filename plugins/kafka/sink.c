@@ -50,6 +50,7 @@ void kafka_sink_destroy(void *self)
         rd_kafka_destroy(sink->link.rk);
     }
     kafka_topics_release(sink);
+    (void)pthread_mutex_destroy(&sink->link.log_lock);
     kafka_inflight_release(&sink->inflight);
     free(sink);
 }

@@ -29,6 +29,28 @@ void kafka_source_interrupt(void *self)
     atomic_store(&source->link.interrupted, true);
 }
 
+/* Leaves the group, so that others need not wait for a session to time out. rd_kafka_consumer_close waits for ever for
+ * a broker that hangs, so this is its asynchronous form, with a limit. false: the limit was reached. */
+static bool leave_group(kafka_source_self *source, int64_t deadline_ns)
+{
+    const pl_host *host = source->link.host;
+    rd_kafka_t *rk = source->link.rk;
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_error_t *failed = rd_kafka_consumer_close_queue(rk, queue);
+    if (failed)
+        rd_kafka_error_destroy(failed);
+    while (!failed && !rd_kafka_consumer_closed(rk) && host->now_ns(host) < deadline_ns) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, KAFKA_SLICE_MS / 5);
+        if (!event)
+            continue;
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE)
+            kafka_on_rebalance(rk, rd_kafka_event_error(event), rd_kafka_event_topic_partition_list(event), source);
+        rd_kafka_event_destroy(event);
+    }
+    rd_kafka_queue_destroy(queue);
+    return rd_kafka_consumer_closed(rk) != 0;
+}
+
 void kafka_source_destroy(void *self)
 {
     kafka_source_self *source = self;
@@ -40,12 +62,18 @@ void kafka_source_destroy(void *self)
         const pl_host *host = source->link.host;
         kafka_rewind_release(source);
         kafka_commit_now(source, NULL, host->now_ns(host) + 5 * second_ns);
-        (void)rd_kafka_consumer_close(rk); /* leaves the group, so that others need not wait for a time-out */
+        if (!leave_group(source, host->now_ns(host) + 2 * second_ns)) {
+            /* rd_kafka_destroy would wait for the same requests. The process is about to end: leave the client, and
+             * what its threads may touch, as they are. */
+            kafka_link_mute(&source->link);
+            return;
+        }
         kafka_admin_release(&source->admin);
         if (source->commit_queue)
             rd_kafka_queue_destroy(source->commit_queue);
         rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     }
+    (void)pthread_mutex_destroy(&source->link.log_lock);
     kafka_partitions_clear(source);
     free(source->partitions);
     free(source->headers);
