@@ -1,12 +1,13 @@
 #include "file.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { KEEP_BYTES = 4 << 20 }; /* of the buffer, between batches */
+enum {
+    KEEP_BYTES = 4 << 20, /* of the buffer, between batches */
+    SYNC_BYTES = 16 << 20 /* so much is made durable without waiting for the interval: its records are held in memory */
+};
 
 typedef struct range { /* written, not yet durable */
     uint64_t ticket;
@@ -23,16 +24,10 @@ typedef struct sink {
     size_t *ends; /* of each record's line in `out`; of a rejected one: where the line before it ended */
     size_t ends_room;
 
-    /* sync: interval */
-    bool interval;
-    pthread_t syncer;
-    bool syncer_runs;
-    pthread_mutex_t sync_lock;    /* held while a group is made durable and settled */
-    pthread_mutex_t pending_lock; /* guards the rest; taken after sync_lock */
-    pthread_cond_t more;
+    bool interval; /* sync: interval; the core calls flush often enough for it */
     range *pending;
-    size_t pending_count, pending_room;
-    bool stop;
+    size_t pending_count, pending_room, pending_bytes;
+    int64_t pending_since_ns; /* monotonic: when the oldest of them was written */
 } sink;
 
 /* ---- Life --------------------------------------------------------------------- */
@@ -61,64 +56,12 @@ pl_status file_sink_check(const void *opaque, pl_error *error)
     return PL_OK;
 }
 
-static pl_status sync_pending(sink *self, pl_error *error);
-
-/* Makes durable at each interval what was written since. */
-static void *sync_loop(void *opaque)
-{
-    sink *self = opaque;
-    int64_t every = self->config->sync_every;
-    for (;;) {
-        (void)pthread_mutex_lock(&self->pending_lock);
-        while (self->pending_count == 0 && !self->stop) {
-            (void)pthread_cond_wait(&self->more, &self->pending_lock);
-        }
-        struct timespec until;
-        (void)clock_gettime(CLOCK_MONOTONIC, &until);
-        int64_t ns = until.tv_nsec + every % 1000000000;
-        until.tv_sec += every / 1000000000 + ns / 1000000000;
-        until.tv_nsec = ns % 1000000000;
-        while (!self->stop && pthread_cond_timedwait(&self->more, &self->pending_lock, &until) == 0) {
-        }
-        bool stop = self->stop;
-        (void)pthread_mutex_unlock(&self->pending_lock);
-        if (stop) {
-            return NULL;
-        }
-        pl_error error = {.struct_size = sizeof error};
-        (void)sync_pending(self, &error); /* a failure is settled, so the core knows */
-    }
-}
-
-static bool start_syncer(sink *self)
-{
-    pthread_condattr_t clock;
-    bool ready = pthread_condattr_init(&clock) == 0;
-    ready = ready && pthread_condattr_setclock(&clock, CLOCK_MONOTONIC) == 0;
-    ready = ready && pthread_mutex_init(&self->sync_lock, NULL) == 0;
-    ready = ready && pthread_mutex_init(&self->pending_lock, NULL) == 0;
-    ready = ready && pthread_cond_init(&self->more, &clock) == 0;
-    (void)pthread_condattr_destroy(&clock);
-    self->syncer_runs = ready && self->interval && pthread_create(&self->syncer, NULL, sync_loop, self) == 0;
-    return ready && self->syncer_runs == self->interval;
-}
-
 void file_sink_destroy(void *opaque)
 {
     sink *self = opaque;
     if (!self) {
         return;
     }
-    if (self->syncer_runs) {
-        (void)pthread_mutex_lock(&self->pending_lock);
-        self->stop = true;
-        (void)pthread_cond_signal(&self->more);
-        (void)pthread_mutex_unlock(&self->pending_lock);
-        (void)pthread_join(self->syncer, NULL);
-    }
-    (void)pthread_cond_destroy(&self->more);
-    (void)pthread_mutex_destroy(&self->pending_lock);
-    (void)pthread_mutex_destroy(&self->sync_lock);
     writer_close(&self->writer);
     if (self->writer.wake_fd >= 0) {
         (void)close(self->writer.wake_fd);
@@ -150,9 +93,9 @@ pl_status file_sink_create(const pl_host *host, const void *opaque, void **out, 
         .delimiter = file_delimiter(config->csv.delimiter),
     };
     self->writer.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (self->writer.wake_fd < 0 || !start_syncer(self)) {
+    if (self->writer.wake_fd < 0) {
         file_sink_destroy(self);
-        return pl_fail(error, PL_RETRY, "no memory, thread or file descriptor left");
+        return pl_fail(error, PL_RETRY, "no file descriptor left");
     }
     *out = self;
     return PL_OK;
@@ -168,43 +111,40 @@ void file_sink_interrupt(void *opaque)
 
 static pl_status sync_pending(sink *self, pl_error *error)
 {
-    (void)pthread_mutex_lock(&self->sync_lock);
-    (void)pthread_mutex_lock(&self->pending_lock);
-    range *group = self->pending;
-    size_t count = self->pending_count;
-    self->pending = NULL;
-    self->pending_count = self->pending_room = 0;
-    (void)pthread_mutex_unlock(&self->pending_lock);
-
-    pl_status status = count > 0 ? writer_sync(&self->writer, error) : PL_OK;
+    pl_status status = self->pending_count > 0 ? writer_sync(&self->writer, error) : PL_OK;
     if (status != PL_OK) {
         error->error_class = PL_HALT; /* later lines stand behind these: they cannot be taken back */
     }
-    for (size_t i = 0; i < count; i++) {
-        self->host->settle(self->host, group[i].ticket, group[i].first, group[i].count, status == PL_OK ? NULL : error);
+    for (size_t i = 0; i < self->pending_count; i++) {
+        const range *group = &self->pending[i];
+        self->host->settle(self->host, group->ticket, group->first, group->count, status == PL_OK ? NULL : error);
     }
-    (void)pthread_mutex_unlock(&self->sync_lock);
-    free(group);
+    self->pending_count = self->pending_bytes = 0;
     return status;
+}
+
+static bool is_due(const sink *self)
+{
+    return self->pending_bytes >= SYNC_BYTES ||
+           self->host->now_ns(self->host) - self->pending_since_ns >= self->config->sync_every;
 }
 
 static bool keep_pending(sink *self, uint64_t ticket, uint32_t first, uint32_t count)
 {
-    (void)pthread_mutex_lock(&self->pending_lock);
-    bool kept = true;
     if (self->pending_count == self->pending_room) {
         size_t room = self->pending_room ? 2 * self->pending_room : 64;
         range *grown = realloc(self->pending, room * sizeof *grown);
-        kept = grown != NULL;
-        self->pending = kept ? grown : self->pending;
-        self->pending_room = kept ? room : self->pending_room;
+        if (!grown) {
+            return false;
+        }
+        self->pending = grown;
+        self->pending_room = room;
     }
-    if (kept) {
-        self->pending[self->pending_count++] = (range){ticket, first, count};
-        (void)pthread_cond_signal(&self->more);
+    if (self->pending_count == 0) {
+        self->pending_since_ns = self->host->now_ns(self->host);
     }
-    (void)pthread_mutex_unlock(&self->pending_lock);
-    return kept;
+    self->pending[self->pending_count++] = (range){ticket, first, count};
+    return true;
 }
 
 static bool has_line(const sink *self, uint32_t i)
@@ -288,6 +228,7 @@ static pl_status write_lines(sink *self, const pl_batch *batch, pl_error *error)
         return PL_FAILED;
     }
     settle_lines(self, batch, whole);
+    self->pending_bytes += self->interval ? kept : 0;
     return status;
 }
 
@@ -323,17 +264,24 @@ static pl_status sink_write(void *opaque, const pl_batch *batch, int64_t deadlin
     }
     pl_status status = write_lines(self, batch, error);
     settle_rejected(self, batch);
+    if (status == PL_OK && self->pending_count > 0 && is_due(self)) {
+        status = sync_pending(self, error);
+    }
     if (self->out.room > KEEP_BYTES) {
         text_release(&self->out);
     }
     return status;
 }
 
+/* A deadline that is over asks only for what is ready. */
 static pl_status sink_flush(void *opaque, int64_t deadline_ns, pl_error *error)
 {
     sink *self = opaque;
-    (void)deadline_ns;
-    return sync_pending(self, error);
+    if (self->pending_count == 0) {
+        return PL_OK;
+    }
+    bool wait = deadline_ns > self->host->now_ns(self->host);
+    return wait || is_due(self) ? sync_pending(self, error) : PL_AGAIN;
 }
 
 const pl_sink file_sink = {.struct_size = sizeof(pl_sink), .write = sink_write, .flush = sink_flush};
