@@ -19,7 +19,7 @@ static int check(pl_cli_files *files, char *const *paths, size_t count)
     for (size_t i = 0; i < files->count; i++) {
         if (!files->pipelines[i])
             continue;
-        pl_graph_setup setup = { .pipeline = files->pipelines[i], .loader = loader };
+        pl_graph_setup setup = {.pipeline = files->pipelines[i], .loader = loader};
         pl_graph *graph = pl_graph_plan(&setup, diags);
         pl_graph_free(&graph);
     }
@@ -35,11 +35,11 @@ static int check(pl_cli_files *files, char *const *paths, size_t count)
 
 int pl_cmd_check(int argc, char **argv)
 {
-    static const struct option options[] = { { "set", required_argument, NULL, 's' },
-                                             { "plugin-dir", required_argument, NULL, 'P' },
-                                             { "help", no_argument, NULL, 'h' },
-                                             { 0 } };
-    pl_cli_files files = { 0 };
+    static const struct option options[] = {{"set", required_argument, NULL, 's'},
+                                            {"plugin-dir", required_argument, NULL, 'P'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
+    pl_cli_files files = {0};
     pl_log_setup(PL_LOG_TEXT, PL_WARN, NULL);
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (option == 'h') {

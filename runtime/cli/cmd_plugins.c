@@ -2,8 +2,9 @@
 #include <config/options.h>
 #include <getopt.h>
 
-static const char help[] = "usage: plumbline plugins [--plugin-dir DIR] [NAME]\n\n"
-                           "Lists the plugins that are found, or describes one with every option, type, default and example.\n";
+static const char help[] =
+    "usage: plumbline plugins [--plugin-dir DIR] [NAME]\n\n"
+    "Lists the plugins that are found, or describes one with every option, type, default and example.\n";
 
 static const char *role(const pl_component *component)
 {
@@ -16,7 +17,7 @@ static int list(pl_loader *loader)
     int status = PL_EXIT_DONE;
     const char *const *names = pl_loader_names(loader, &count);
     for (size_t i = 0; i < count; i++) {
-        pl_error error = { .struct_size = sizeof error };
+        pl_error error = {.struct_size = sizeof error};
         const pl_plugin *plugin = pl_loader_open(loader, names[i], &error);
         if (!plugin) {
             (void)fprintf(stderr, "plumbline plugins: %s\n", error.message);
@@ -33,7 +34,7 @@ static int list(pl_loader *loader)
 
 static int describe(pl_loader *loader, const char *name)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     const pl_plugin *plugin = pl_loader_open(loader, name, &error);
     if (!plugin) {
         (void)fprintf(stderr, "plumbline plugins: %s\n", error.message);
@@ -43,7 +44,7 @@ static int describe(pl_loader *loader, const char *name)
     for (size_t c = 0; plugin->components[c]; c++) {
         const pl_component *component = plugin->components[c];
         pl_buf text = PL_BUF(1 << 20);
-        pl_option_table table = { component->options, component->option_count, component->option_size };
+        pl_option_table table = {component->options, component->option_count, component->option_size};
         (void)printf("\n%s: %s\n", role(component), component->summary);
         pl_options_describe(&table, 2, &text);
         (void)fwrite(pl_buf_str(&text).ptr, 1, text.len, stdout);
@@ -54,9 +55,8 @@ static int describe(pl_loader *loader, const char *name)
 
 int pl_cmd_plugins(int argc, char **argv)
 {
-    static const struct option options[] = { { "plugin-dir", required_argument, NULL, 'P' },
-                                             { "help", no_argument, NULL, 'h' },
-                                             { 0 } };
+    static const struct option options[] = {
+        {"plugin-dir", required_argument, NULL, 'P'}, {"help", no_argument, NULL, 'h'}, {0}};
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (option == 'h') {
             (void)fputs(help, stdout);

@@ -15,7 +15,8 @@
 static const char help[] =
     "usage: plumbline run [OPTIONS] PIPELINE.yaml...\n\n"
     "Runs the pipelines in one process until all sources end, --for is over, or SIGTERM or SIGINT comes; then drains.\n"
-    "A second SIGINT gives up draining. SIGHUP checks the files again and, if they are sound, starts over with them.\n\n"
+    "A second SIGINT gives up draining. SIGHUP checks the files again and, if they are sound, starts over with "
+    "them.\n\n"
     "  --for DURATION       stop after this time, e.g. 30s\n"
     "  --set PATH=VALUE     override a value, e.g. sources.x.with.every=5s (may be repeated)\n"
     "  --summary FILE       write the account as JSON at the end\n"
@@ -85,7 +86,7 @@ static bool plan(run *r, pl_cli_files *files, pl_graph **graphs)
             continue;
         if (r->seed_given)
             pipeline->seed = r->seed;
-        pl_graph_setup setup = { .pipeline = pipeline, .loader = r->loader };
+        pl_graph_setup setup = {.pipeline = pipeline, .loader = r->loader};
         setup.data_dir = pl_cli_data_dir(r->data_dir, pipeline, data_dir[i], sizeof data_dir[i]);
         graphs[i] = pl_graph_plan(&setup, diags);
     }
@@ -98,7 +99,7 @@ static bool open_all(run *r)
 {
     for (size_t i = 0; i < r->graph_count; i++) {
         const char *component = "";
-        pl_error error = { .struct_size = sizeof error };
+        pl_error error = {.struct_size = sizeof error};
         if (pl_graph_open(r->graphs[i], &component, &error) == PL_OK)
             continue;
         pl_log(PL_ERROR, component[0] ? component : NULL, "%s", error.message);
@@ -193,7 +194,7 @@ static int timeout_ms(const run *r, int64_t now_ns, int64_t abort_ns)
 static void watch(run *r)
 {
     int64_t abort_ns = INT64_MAX;
-    struct pollfd fds[2] = { { r->event_fd, POLLIN, 0 }, { r->signal_fd, POLLIN, 0 } };
+    struct pollfd fds[2] = {{r->event_fd, POLLIN, 0}, {r->signal_fd, POLLIN, 0}};
     while (!all_ended(r) && !r->reload) {
         int64_t now_ns = pl_system_clock.now_ns(&pl_system_clock);
         if (poll(fds, 2, timeout_ms(r, now_ns, abort_ns)) < 0 && errno != EINTR)
@@ -235,7 +236,7 @@ static void judge(run *r)
 
 static bool start_all(run *r)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     for (size_t i = 0; i < r->graph_count; i++) {
         if (pl_graph_start(r->graphs[i], changed, r, &error) == PL_OK)
             continue;
@@ -250,8 +251,8 @@ static bool start_all(run *r)
 /* SIGHUP: the new files are checked while the old ones go on, which they do if there is a mistake. */
 static bool reload(run *r)
 {
-    pl_cli_files files = { .override_count = r->files.override_count };
-    pl_graph *graphs[PL_CLI_FILES_MAX] = { NULL };
+    pl_cli_files files = {.override_count = r->files.override_count};
+    pl_graph *graphs[PL_CLI_FILES_MAX] = {NULL};
     memcpy(files.overrides, r->files.overrides, sizeof files.overrides);
     r->reload = false;
     if (!plan(r, &files, graphs)) {
@@ -290,13 +291,13 @@ static void run_threads(run *r)
 static bool signalled(void *self)
 {
     const run *r = self;
-    struct pollfd fd = { r->signal_fd, POLLIN, 0 };
+    struct pollfd fd = {r->signal_fd, POLLIN, 0};
     return poll(&fd, 1, 0) > 0;
 }
 
 static void run_seeded(run *r)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     uint64_t seed = (uint64_t)r->files.pipelines[0]->seed;
     if (pl_graph_run_seeded(r->graphs[0], seed, signalled, r, &error) != PL_OK) {
         pl_log(PL_ERROR, NULL, "%s", error.message);
@@ -337,20 +338,20 @@ static int run_all(run *r)
 
 /* ---- the command line ------------------------------------------------------------------ */
 
-static const struct option options[] = { { "for", required_argument, NULL, 'f' },
-                                         { "set", required_argument, NULL, 's' },
-                                         { "summary", required_argument, NULL, 'S' },
-                                         { "log-format", required_argument, NULL, 'l' },
-                                         { "log-level", required_argument, NULL, 'L' },
-                                         { "data-dir", required_argument, NULL, 'd' },
-                                         { "plugin-dir", required_argument, NULL, 'P' },
-                                         { "seed", required_argument, NULL, 'n' },
-                                         { "help", no_argument, NULL, 'h' },
-                                         { 0 } };
+static const struct option options[] = {{"for", required_argument, NULL, 'f'},
+                                        {"set", required_argument, NULL, 's'},
+                                        {"summary", required_argument, NULL, 'S'},
+                                        {"log-format", required_argument, NULL, 'l'},
+                                        {"log-level", required_argument, NULL, 'L'},
+                                        {"data-dir", required_argument, NULL, 'd'},
+                                        {"plugin-dir", required_argument, NULL, 'P'},
+                                        {"seed", required_argument, NULL, 'n'},
+                                        {"help", no_argument, NULL, 'h'},
+                                        {0}};
 
 static int level_of(const char *word)
 {
-    static const char *const words[] = { "debug", "info", "warn", "error" };
+    static const char *const words[] = {"debug", "info", "warn", "error"};
     for (int i = 0; i < 4; i++)
         if (strcmp(word, words[i]) == 0)
             return i;
@@ -360,7 +361,7 @@ static int level_of(const char *word)
 /* -1: go on; else the exit code. */
 static int take_option(run *r, int option, int *level)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     char *end = NULL;
     switch (option) {
     case 'f':

@@ -102,7 +102,8 @@ int pl_cli_usage(const char *subcommand, const char *format, ...)
 void pl_cli_load(pl_cli_files *files, char *const *paths, size_t count, pl_diags *diags)
 {
     for (size_t i = 0; i < count; i++) {
-        pl_pipeline_setup setup = { .path = paths[i], .overrides = files->overrides, .override_count = files->override_count };
+        pl_pipeline_setup setup = {
+            .path = paths[i], .overrides = files->overrides, .override_count = files->override_count};
         files->pipelines[files->count++] = pl_pipeline_load(&setup, diags);
     }
     if (pl_diags_errors(diags) == 0)

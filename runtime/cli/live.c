@@ -37,8 +37,8 @@ static void draw_row(const pl_graph *graph, const pl_node_plan *node, double sec
     pl_counts counts = pl_node_counts(graph, node);
     double rate = seconds > 0 ? (double)(counts.read - *last_read) / seconds : 0;
     *last_read = counts.read;
-    (void)fprintf(stderr, "%-20.20s %12" PRIu64 " %10.1f %10" PRIu64 " %10" PRIu64 " %8" PRIu64, node->name, counts.read, rate,
-                  counts.in_flight, counts.dead_lettered, counts.errors);
+    (void)fprintf(stderr, "%-20.20s %12" PRIu64 " %10.1f %10" PRIu64 " %10" PRIu64 " %8" PRIu64, node->name,
+                  counts.read, rate, counts.in_flight, counts.dead_lettered, counts.errors);
     if (counts.newest_unix_ns)
         (void)fprintf(stderr, " %7.1f\n", (double)(pl_flow_unix(&graph->flow) - counts.newest_unix_ns) / 1e9);
     else
@@ -54,8 +54,8 @@ void pl_live_draw(pl_live *live, pl_graph *const *graphs, size_t count, int64_t 
     size_t row = 0;
     pthread_mutex_lock(&screen);
     wipe();
-    (void)fprintf(stderr, "%-20s %12s %10s %10s %10s %8s %7s\n", "component", "records", "per s", "in flight", "dead", "errors",
-                  "lag s");
+    (void)fprintf(stderr, "%-20s %12s %10s %10s %10s %8s %7s\n", "component", "records", "per s", "in flight", "dead",
+                  "errors", "lag s");
     lines_drawn = 1;
     for (size_t g = 0; g < count; g++)
         for (size_t i = 0; i < graphs[g]->node_count && row < PL_LIVE_COMPONENTS_MAX; i++, row++)

@@ -11,10 +11,10 @@ typedef struct command {
 } command;
 
 static const command commands[] = {
-    { "run", "run pipelines until their sources end, a time is over, or a signal comes", pl_cmd_run },
-    { "check", "check pipelines and their scripts without connecting to anything", pl_cmd_check },
-    { "plugins", "list the plugins, or describe one with all its options", pl_cmd_plugins },
-    { "test", "run the tests of scripts (*_test.lua)", pl_cmd_test },
+    {"run", "run pipelines until their sources end, a time is over, or a signal comes", pl_cmd_run},
+    {"check", "check pipelines and their scripts without connecting to anything", pl_cmd_check},
+    {"plugins", "list the plugins, or describe one with all its options", pl_cmd_plugins},
+    {"test", "run the tests of scripts (*_test.lua)", pl_cmd_test},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -29,7 +29,7 @@ static void help(FILE *out)
 
 static int unknown(const char *word)
 {
-    const char *names[COMMANDS + 1] = { NULL };
+    const char *names[COMMANDS + 1] = {NULL};
     for (size_t i = 0; i < COMMANDS; i++)
         names[i] = commands[i].name;
     const char *near = pl_nearest(word, names);

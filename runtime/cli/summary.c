@@ -29,16 +29,11 @@ static void add_component(pl_buf *out, const pl_graph *graph, const pl_node_plan
     const struct {
         const char *name;
         uint64_t value;
-    } rows[] = { { "read", counts.read },
-                 { "delivered", counts.delivered },
-                 { "filtered", counts.filtered },
-                 { "dead_lettered", counts.dead_lettered },
-                 { "in_flight", counts.in_flight },
-                 { "born", counts.born },
-                 { "replayed", counts.replayed },
-                 { "retries", counts.retries },
-                 { "errors", counts.errors },
-                 { "bytes", counts.bytes } };
+    } rows[] = {{"read", counts.read},           {"delivered", counts.delivered},
+                {"filtered", counts.filtered},   {"dead_lettered", counts.dead_lettered},
+                {"in_flight", counts.in_flight}, {"born", counts.born},
+                {"replayed", counts.replayed},   {"retries", counts.retries},
+                {"errors", counts.errors},       {"bytes", counts.bytes}};
     pl_encode_string(out, PL_S(node->name));
     pl_buf_printf(out, ":{\"kind\":\"%s\"", pl_kind_name(node->kind));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -68,7 +63,7 @@ static void add_pipeline(pl_buf *out, pl_graph *graph)
 
 bool pl_summary_write(const char *path, pl_graph *const *graphs, size_t count, int status)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     pl_buf out = PL_BUF(SUMMARY_MAX_BYTES);
     pl_buf_printf(&out, "{\"status\":%d,\"pipelines\":{", status);
     for (size_t i = 0; i < count; i++) {

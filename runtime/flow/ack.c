@@ -48,7 +48,9 @@ static void finish_group(pl_ack *group, pl_outcome outcome)
 
 static pl_outcome strongest(uint32_t met)
 {
-    return met & PL_OUTCOME_DEAD ? PL_OUTCOME_DEAD : met & PL_OUTCOME_DELIVERED ? PL_OUTCOME_DELIVERED : PL_OUTCOME_FILTERED;
+    return met & PL_OUTCOME_DEAD        ? PL_OUTCOME_DEAD
+           : met & PL_OUTCOME_DELIVERED ? PL_OUTCOME_DELIVERED
+                                        : PL_OUTCOME_FILTERED;
 }
 
 void pl_ack_done(pl_ack *ack, pl_outcome outcome)

@@ -5,12 +5,12 @@
 #include <flow/checkpoint_file.h>
 #include <stdlib.h>
 
-pl_status pl_checkpoint_open(pl_checkpoint *checkpoint, const char *path, int64_t every_ns, pl_str *state, pl_error *error)
+pl_status pl_checkpoint_open(pl_checkpoint *checkpoint, const char *path, int64_t every_ns, pl_str *state,
+                             pl_error *error)
 {
-    *checkpoint = (pl_checkpoint){ .every_ns = every_ns,
-                                   .snapshot = PL_BUF(PL_CHECKPOINT_MAX_BYTES),
-                                   .restored = PL_BUF(PL_CHECKPOINT_MAX_BYTES) };
-    *state = (pl_str){ NULL, 0 };
+    *checkpoint = (pl_checkpoint){
+        .every_ns = every_ns, .snapshot = PL_BUF(PL_CHECKPOINT_MAX_BYTES), .restored = PL_BUF(PL_CHECKPOINT_MAX_BYTES)};
+    *state = (pl_str){NULL, 0};
     checkpoint->path = pl_strndup(path, strlen(path));
     if (!checkpoint->path)
         return pl_fail(error, PL_HALT, "no memory");
@@ -55,7 +55,7 @@ pl_seen *pl_checkpoint_add(pl_checkpoint *checkpoint, pl_str name)
         checkpoint->seen_capacity = capacity;
     }
     pl_seen *seen = &checkpoint->seen[checkpoint->seen_count];
-    *seen = (pl_seen){ .name = pl_strndup(name.ptr, name.len) };
+    *seen = (pl_seen){.name = pl_strndup(name.ptr, name.len)};
     if (!seen->name)
         return NULL;
     checkpoint->seen_count++;
@@ -145,7 +145,8 @@ bool pl_checkpoint_note(pl_checkpoint *checkpoint, const pl_lane *lane, const pl
 
 bool pl_checkpoint_due(const pl_checkpoint *checkpoint, int64_t now_ns, bool final)
 {
-    return checkpoint->held_count && !checkpoint->pending && (final || now_ns - checkpoint->last_ns >= checkpoint->every_ns);
+    return checkpoint->held_count && !checkpoint->pending &&
+           (final || now_ns - checkpoint->last_ns >= checkpoint->every_ns);
 }
 
 /* What the merge holds back of a lane and is older than what was already processed. */

@@ -2,12 +2,12 @@
  *
  * A snapshot is taken between two records. It becomes the checkpoint once every input it covers is settled (all its
  * children delivered, its deferred functions run); only then are those inputs committed. So after a crash the state and
- * the positions belong together: what a source hands over again and the checkpoint covers is passed over, everything else
- * is processed on the state as it was before. A deferred function must read the state, not change it: what it changes is
- * saved only with a later snapshot.
+ * the positions belong together: what a source hands over again and the checkpoint covers is passed over, everything
+ * else is processed on the state as it was before. A deferred function must read the state, not change it: what it
+ * changes is saved only with a later snapshot.
  *
- * File: "PLCK", version, CRC-32C and length of the body; the body: lanes (name, greatest position, positions below it that
- * were not seen yet), then the state as the script room writes it. Little endian. One thread. */
+ * File: "PLCK", version, CRC-32C and length of the body; the body: lanes (name, greatest position, positions below it
+ * that were not seen yet), then the state as the script room writes it. Little endian. One thread. */
 #ifndef PL_FLOW_CHECKPOINT_H
 #define PL_FLOW_CHECKPOINT_H
 #include <base/buf.h>
@@ -42,7 +42,8 @@ typedef struct pl_checkpoint {
 
 /* Reads the checkpoint, if there is one: *state (null: none) lives as long as the checkpoint. PL_FAILED, PL_HALT: it is
  * damaged or can't be read. */
-pl_status pl_checkpoint_open(pl_checkpoint *checkpoint, const char *path, int64_t every_ns, pl_str *state, pl_error *error);
+pl_status pl_checkpoint_open(pl_checkpoint *checkpoint, const char *path, int64_t every_ns, pl_str *state,
+                             pl_error *error);
 void pl_checkpoint_release(pl_checkpoint *checkpoint);
 /* True: the state already holds what this record did. */
 bool pl_checkpoint_covers(pl_checkpoint *checkpoint, const pl_lane *lane, uint64_t position);

@@ -64,7 +64,7 @@ static pl_str take_bytes(cursor *in, uint64_t length)
         in->bad = true;
         length = 0;
     }
-    pl_str bytes = { (const char *)in->at, (size_t)length };
+    pl_str bytes = {(const char *)in->at, (size_t)length};
     in->at += length;
     return bytes;
 }
@@ -90,14 +90,16 @@ static bool take_lane(pl_checkpoint *checkpoint, cursor *in)
 pl_status pl_checkpoint_decode(pl_checkpoint *checkpoint, pl_str *state, pl_error *error)
 {
     const char *path = checkpoint->path;
-    cursor in = { (const unsigned char *)checkpoint->restored.data,
-                  (const unsigned char *)checkpoint->restored.data + checkpoint->restored.len, false };
+    cursor in = {(const unsigned char *)checkpoint->restored.data,
+                 (const unsigned char *)checkpoint->restored.data + checkpoint->restored.len, false};
     if (!pl_str_is(take_bytes(&in, 4), "PLCK") || take(&in, 4) != FILE_VERSION)
-        return pl_fail(error, PL_HALT, "%s is no checkpoint of this version; move it away to begin without its state", path);
+        return pl_fail(error, PL_HALT, "%s is no checkpoint of this version; move it away to begin without its state",
+                       path);
     uint32_t crc = (uint32_t)take(&in, 4);
     uint64_t length = take(&in, 8);
     if (in.bad || (uint64_t)(in.end - in.at) != length || pl_crc32c(0, in.at, length) != crc)
-        return pl_fail(error, PL_HALT, "%s is damaged (its checksum differs); move it away to begin without its state", path);
+        return pl_fail(error, PL_HALT, "%s is damaged (its checksum differs); move it away to begin without its state",
+                       path);
     uint64_t lanes = take(&in, 4);
     for (uint64_t i = 0; i < lanes; i++)
         if (!take_lane(checkpoint, &in))

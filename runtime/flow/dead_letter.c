@@ -7,7 +7,7 @@ enum { FACT_COUNT = 8 };
 
 static pl_field text_field(pl_arena *arena, const char *name, pl_str text)
 {
-    return (pl_field){ PL_S(name), { .type = PL_STR, .as.s = pl_arena_str(arena, text) } };
+    return (pl_field){PL_S(name), {.type = PL_STR, .as.s = pl_arena_str(arena, text)}};
 }
 
 static pl_field number_field(pl_arena *arena, const char *name, uint64_t number)
@@ -29,7 +29,8 @@ static pl_field *headers_of(pl_stage *stage, pl_arena *arena, const pl_record *r
         return NULL;
     for (uint32_t i = 0; i < record->header_count; i++) {
         const pl_field *from = &record->headers[i];
-        headers[i] = (pl_field){ copy(arena, from->name), { .type = from->value.type, .as.s = copy(arena, from->value.as.s) } };
+        headers[i] =
+            (pl_field){copy(arena, from->name), {.type = from->value.type, .as.s = copy(arena, from->value.as.s)}};
     }
     char now[PL_TIMESTAMP_MAX];
     (void)pl_time_format(pl_flow_unix(stage->flow), now);
@@ -48,7 +49,7 @@ static pl_field *headers_of(pl_stage *stage, pl_arena *arena, const pl_record *r
 
 static void no_memory(pl_stage *stage)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     (void)pl_fail(&error, PL_HALT, "no memory for a dead letter");
     pl_flow_halt(stage->flow, stage->name, &error);
 }
@@ -58,8 +59,9 @@ void pl_dead_letter_add(pl_stage *stage, const pl_record *record, const pl_dead_
     if (record->flags & PL_RECORD_REPLAY)
         return;
     if (!stage->dead_letters) {
-        pl_error error = { .struct_size = sizeof error };
-        (void)pl_fail(&error, PL_HALT, "the dead-letter sink refused a record: %.*s", (int)why->reason.len, why->reason.ptr);
+        pl_error error = {.struct_size = sizeof error};
+        (void)pl_fail(&error, PL_HALT, "the dead-letter sink refused a record: %.*s", (int)why->reason.len,
+                      why->reason.ptr);
         pl_flow_halt(stage->flow, stage->name, &error);
         return;
     }

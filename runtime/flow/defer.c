@@ -6,7 +6,7 @@ static int compare(const pl_deferred *item, int64_t at_unix_ns, pl_str key)
 {
     if (item->at_unix_ns != at_unix_ns)
         return item->at_unix_ns < at_unix_ns ? -1 : 1;
-    return pl_str_cmp((pl_str){ item->key, item->key_len }, key);
+    return pl_str_cmp((pl_str){item->key, item->key_len}, key);
 }
 
 /* The first place whose item is not before (at, key). */
@@ -65,14 +65,14 @@ pl_deferred *pl_defers_add(pl_defers *defers, int64_t at_unix_ns, pl_str key, in
     defers->count++;
     if (batch)
         pl_flow_batch_ref(batch, 1);
-    defers->items[at] = (pl_deferred){ .at_unix_ns = at_unix_ns,
-                                       .key = copy,
-                                       .key_len = key.len,
-                                       .ref = ref,
-                                       .group = group,
-                                       .envelope = *asker,
-                                       .batch = batch,
-                                       .live = !(asker->flags & PL_RECORD_REPLAY) };
+    defers->items[at] = (pl_deferred){.at_unix_ns = at_unix_ns,
+                                      .key = copy,
+                                      .key_len = key.len,
+                                      .ref = ref,
+                                      .group = group,
+                                      .envelope = *asker,
+                                      .batch = batch,
+                                      .live = !(asker->flags & PL_RECORD_REPLAY)};
     defers->items[at].envelope.time_unix_ns = at_unix_ns;
     return &defers->items[at];
 }
@@ -126,5 +126,5 @@ void pl_defers_free(pl_defers *defers)
         pl_free(item->key);
     }
     pl_free(defers->items);
-    *defers = (pl_defers){ 0 };
+    *defers = (pl_defers){0};
 }

@@ -1,5 +1,5 @@
-/* Functions a script put off until the event time has passed `at`, once a (time, key). The inputs that asked stay unsettled
- * until then: what the function gives out is their child. One thread. */
+/* Functions a script put off until the event time has passed `at`, once a (time, key). The inputs that asked stay
+ * unsettled until then: what the function gives out is their child. One thread. */
 #ifndef PL_FLOW_DEFER_H
 #define PL_FLOW_DEFER_H
 #include <flow/batch.h>

@@ -34,12 +34,12 @@ pl_lane *pl_lane_open(pl_lanes *lanes, uint32_t source_rank, pl_str name)
         pl_free(copy);
         return NULL;
     }
-    *lane = (pl_lane){ .index = index + 1,
-                       .source_rank = source_rank,
-                       .name = copy,
-                       .open = true,
-                       .settled_position = UINT64_MAX,
-                       .newest_unix_ns = INT64_MIN };
+    *lane = (pl_lane){.index = index + 1,
+                      .source_rank = source_rank,
+                      .name = copy,
+                      .open = true,
+                      .settled_position = UINT64_MAX,
+                      .newest_unix_ns = INT64_MIN};
     atomic_store(&lanes->lanes[index], lane);
     atomic_store(&lanes->count, index + 1);
     pthread_mutex_unlock(&lanes->lock);

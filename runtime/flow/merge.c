@@ -3,7 +3,7 @@
 
 bool pl_merge_init(pl_merge *merge, const pl_merge_setup *setup, int64_t now_ns)
 {
-    *merge = (pl_merge){ .setup = *setup, .started_ns = now_ns };
+    *merge = (pl_merge){.setup = *setup, .started_ns = now_ns};
     merge->waiting = pl_calloc(setup->source_count + 1, sizeof *merge->waiting);
     if (!merge->waiting)
         return false;
@@ -23,7 +23,7 @@ void pl_merge_release(pl_merge *merge)
     pl_free(merge->lanes);
     pl_free(merge->slot_of);
     pl_free(merge->waiting);
-    *merge = (pl_merge){ 0 };
+    *merge = (pl_merge){0};
 }
 
 /* ---- lanes ---------------------------------------------------------------- */
@@ -59,8 +59,7 @@ static pl_merge_lane *lane_slot(pl_merge *merge, pl_lane *lane, int64_t now_ns)
         merge->lane_capacity = capacity;
     }
     no_longer_waiting(merge, lane->source_rank);
-    merge->lanes[merge->lane_count] =
-        (pl_merge_lane){ .lane = lane, .newest_unix_ns = INT64_MIN, .active_ns = now_ns };
+    merge->lanes[merge->lane_count] = (pl_merge_lane){.lane = lane, .newest_unix_ns = INT64_MIN, .active_ns = now_ns};
     merge->slot_of[lane->index] = (uint32_t)++merge->lane_count;
     return &merge->lanes[merge->lane_count - 1];
 }
@@ -131,7 +130,7 @@ bool pl_merge_take(pl_merge *merge, const pl_packet *packet, int64_t now_ns)
         uint32_t slot = record->lane < merge->slot_capacity ? merge->slot_of[record->lane] : 0;
         /* A record born of a timer has no lane of its own: it waits in the first there is. */
         pl_merge_lane *lane = slot ? &merge->lanes[slot - 1] : merge->lane_count ? &merge->lanes[0] : NULL;
-        if (!lane || !push(lane, (pl_merge_item){ record, packet->batch }))
+        if (!lane || !push(lane, (pl_merge_item){record, packet->batch}))
             return false;
         pl_flow_batch_ref(packet->batch, 1);
         merge->buffered++;

@@ -1,9 +1,9 @@
 /* Event time: records of several lanes come in as they arrive and go out in the order of their event time, ties by the
  * source's place in the pipeline file, the lane's name, the position. So the order of arrival changes nothing.
  *
- * A lane's bound is its newest event time less the slack: nothing older is expected from it. A record is due when no other
- * lane can still bring one before it. A lane that is silent for `idle` with nothing buffered is not waited for, nor is a
- * closed one; a source that has not opened a lane yet is waited for as long. One thread. */
+ * A lane's bound is its newest event time less the slack: nothing older is expected from it. A record is due when no
+ * other lane can still bring one before it. A lane that is silent for `idle` with nothing buffered is not waited for,
+ * nor is a closed one; a source that has not opened a lane yet is waited for as long. One thread. */
 #ifndef PL_FLOW_MERGE_H
 #define PL_FLOW_MERGE_H
 #include <flow/batch.h>

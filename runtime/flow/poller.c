@@ -32,7 +32,7 @@ static pl_status start(pl_source_stage *source, int64_t now_ns, pl_error *error)
         (void)snprintf(name, sizeof name, "%s/%zu", source->stage.name, i);
         items[i].lane = pl_source_open_lane(source, PL_S(name));
         items[i].position = (uint64_t)pl_flow_unix(source->stage.flow);
-        items[i].retry = (pl_retry){ .policy = source->setup.retry, .quiet = true };
+        items[i].retry = (pl_retry){.policy = source->setup.retry, .quiet = true};
         if (!items[i].lane) {
             pl_free(items);
             return pl_fail(error, PL_HALT, "no memory for %zu lanes", count);
@@ -53,14 +53,14 @@ static void gap(pl_source_stage *source, size_t index, int64_t tick_unix_ns, con
     pl_flow_batch *batch = pl_flow_batch_new(&source->stage.flow->memory);
     pl_record *record = batch ? pl_flow_batch_add(batch) : NULL;
     pl_field fields[] = {
-        { PL_S("schema"), { .type = PL_INT, .as.i = 1 } },
-        { PL_S("kind"), { .type = PL_STR, .as.s = PL_S("gap") } },
-        { PL_S("source"), { .type = PL_STR, .as.s = PL_S(source->stage.name) } },
-        { PL_S("item"), { .type = PL_INT, .as.i = (int64_t)index } },
-        { PL_S("at"), { .type = PL_TIME, .as.i = tick_unix_ns } },
-        { PL_S("reason"), { .type = PL_STR, .as.s = PL_S(reason) } },
+        {PL_S("schema"), {.type = PL_INT, .as.i = 1}},
+        {PL_S("kind"), {.type = PL_STR, .as.s = PL_S("gap")}},
+        {PL_S("source"), {.type = PL_STR, .as.s = PL_S(source->stage.name)}},
+        {PL_S("item"), {.type = PL_INT, .as.i = (int64_t)index}},
+        {PL_S("at"), {.type = PL_TIME, .as.i = tick_unix_ns}},
+        {PL_S("reason"), {.type = PL_STR, .as.s = PL_S(reason)}},
     };
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     if (record &&
         pl_encode_payload(batch->arena, fields, sizeof fields / sizeof *fields, &record->payload, &error) == PL_OK) {
         record->time_unix_ns = tick_unix_ns;

@@ -11,7 +11,7 @@ static void service_wake(void *self)
 
 static void halt_no_memory(pl_sink_stage *sink)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     (void)pl_fail(&error, PL_HALT, "no memory");
     pl_flow_halt(sink->stage.flow, sink->stage.name, &error);
 }
@@ -57,9 +57,9 @@ static bool wanted(pl_sink_stage *sink, const pl_record *record)
         return false;
     pl_count(&account->read, 1);
     bool pass = true;
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     if (sink->when && pl_when_test(sink->when, record, &pass, &error) != PL_OK) {
-        pl_dead_letter why = { "sink", "script", PL_S(error.message), 1 };
+        pl_dead_letter why = {"sink", "script", PL_S(error.message), 1};
         pl_count(&account->dead_lettered, 1);
         pl_dead_letter_add(&sink->stage, record, &why);
         return false;
@@ -125,8 +125,9 @@ static void let_plugin_work(pl_sink_stage *sink, int64_t *resume_ns)
     if (!sink->taken)
         return;
     if (plugin->flush) {
-        pl_error error = { .struct_size = sizeof error };
-        int64_t deadline_ns = sink->ended && !sink->queue ? pl_flow_deadline(sink->stage.flow, sink->now_ns) : sink->now_ns;
+        pl_error error = {.struct_size = sizeof error};
+        int64_t deadline_ns =
+            sink->ended && !sink->queue ? pl_flow_deadline(sink->stage.flow, sink->now_ns) : sink->now_ns;
         pl_status status = plugin->flush(pl_instance_self(instance), deadline_ns, &error);
         pl_sink_read_inbox(sink);
         if (status == PL_FAILED && (error.error_class == PL_HALT || error.error_class == PL_BAD_CONFIG))
@@ -190,7 +191,7 @@ pl_sink_stage *pl_sink_stage_new(pl_flow *flow, const pl_sink_setup *setup, cons
     sink->stage.release = release;
     sink->setup = *setup;
     sink->retry.policy = setup->retry;
-    pl_services services = { .self = sink, .settle = pl_sink_settle, .wake = service_wake };
+    pl_services services = {.self = sink, .settle = pl_sink_settle, .wake = service_wake};
     pl_instance_serve(setup->instance, &services);
     if (!setup->when)
         return sink;

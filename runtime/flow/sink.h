@@ -1,6 +1,6 @@
-/* The last stage: gathers records into batches, gives them to a sink plugin, and tells each record's ack what became of it.
- * A batch that is refused is halved until the bad record stands alone; a failing one is written again after a backoff, in
- * order, before anything newer. */
+/* The last stage: gathers records into batches, gives them to a sink plugin, and tells each record's ack what became of
+ * it. A batch that is refused is halved until the bad record stands alone; a failing one is written again after a
+ * backoff, in order, before anything newer. */
 #ifndef PL_FLOW_SINK_H
 #define PL_FLOW_SINK_H
 #include <flow/retry.h>
@@ -62,7 +62,7 @@ typedef struct pl_sink_stage {
     pl_load *gathering;
     uint32_t gathered;
     size_t gathered_bytes;
-    int64_t gathered_ns; /* monotonic; when its first record came */
+    int64_t gathered_ns;          /* monotonic; when its first record came */
     pl_write *queue, *queue_last; /* QUEUED, oldest first; then TAKEN ones live in `taken` */
     pl_write *taken;
     uint32_t queued_count;

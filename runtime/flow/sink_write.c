@@ -13,7 +13,7 @@ static void halt(pl_sink_stage *sink, const pl_error *error)
 
 static void halt_no_memory(pl_sink_stage *sink)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     (void)pl_fail(&error, PL_HALT, "no memory");
     halt(sink, &error);
 }
@@ -35,9 +35,12 @@ static pl_write *write_new(pl_load *load, const pl_record **records, uint32_t co
     if (!write)
         return NULL;
     load->references++;
-    *write = (pl_write){
-        .load = load, .records = records, .states = (uint8_t *)(write + 1), .count = count, .open = count, .attempts = attempts
-    };
+    *write = (pl_write){.load = load,
+                        .records = records,
+                        .states = (uint8_t *)(write + 1),
+                        .count = count,
+                        .open = count,
+                        .attempts = attempts};
     return write;
 }
 
@@ -151,7 +154,7 @@ void pl_sink_settle(void *self, uint64_t ticket, uint32_t first, uint32_t count,
 
 static void reject(pl_sink_stage *sink, const pl_write *write, const pl_record *record, const pl_error *why)
 {
-    pl_dead_letter letter = { "sink", "reject", PL_S(why->message), write->attempts };
+    pl_dead_letter letter = {"sink", "reject", PL_S(why->message), write->attempts};
     pl_count(&sink->stage.account.dead_lettered, 1);
     pl_count(&sink->stage.account.errors, 1);
     pl_log(PL_WARN, sink->stage.name, "a record was refused: %s", why->message);
@@ -264,7 +267,7 @@ static bool halve(pl_sink_stage *sink, pl_write *write)
 static void failed(pl_sink_stage *sink, pl_write *write, const pl_error *error)
 {
     pl_sink_read_inbox(sink); /* what it settled before it failed */
-    pl_settlement said = { write->ticket, 0, write->count, true, *error };
+    pl_settlement said = {write->ticket, 0, write->count, true, *error};
     bool known = false;
     for (pl_write *taken = sink->taken; taken; taken = taken->next)
         known = known || taken == write;
@@ -295,11 +298,11 @@ void pl_sink_write_queued(pl_sink_stage *sink, int64_t *resume_ns)
             return;
         }
         pl_write *write = take_first(sink);
-        pl_batch batch = { sizeof batch, write->count, ++sink->next_ticket, write->records };
+        pl_batch batch = {sizeof batch, write->count, ++sink->next_ticket, write->records};
         write->ticket = batch.ticket;
         write->attempts++;
         taken_add(sink, write);
-        pl_error error = { .struct_size = sizeof error };
+        pl_error error = {.struct_size = sizeof error};
         pl_status status =
             plugin->write(pl_instance_self(instance), &batch, pl_flow_deadline(flow, sink->now_ns), &error);
         pl_instance_release_answers(instance);

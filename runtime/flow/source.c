@@ -35,8 +35,7 @@ static bool mark(pl_source_stage *source, pl_lane *lane, bool closed)
 {
     if (!source->building)
         source->building = pl_flow_batch_new(&source->stage.flow->memory);
-    return source->building &&
-           pl_flow_batch_mark(source->building, (pl_lane_mark){ lane, lane->newest_unix_ns, closed });
+    return source->building && pl_flow_batch_mark(source->building, (pl_lane_mark){lane, lane->newest_unix_ns, closed});
 }
 
 pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name)
@@ -73,7 +72,7 @@ void pl_source_publish(pl_source_stage *source)
             pl_ack_add(batch->records[i]->ack, edges - 1);
     }
     if (!pl_stage_send(stage, port, batch)) {
-        pl_error error = { .struct_size = sizeof error };
+        pl_error error = {.struct_size = sizeof error};
         (void)pl_fail(&error, PL_HALT, "no memory");
         halt(source, &error);
     }
@@ -126,9 +125,9 @@ static void commit_lane(pl_source_stage *source, pl_lane *lane)
     lane->commit_due = false;
     if (!component->source || !component->source->commit)
         return;
-    pl_error error = { .struct_size = sizeof error };
-    if (component->source->commit(pl_instance_self(source->setup.instance), lane->index, lane->settled_position, &error) !=
-        PL_FAILED)
+    pl_error error = {.struct_size = sizeof error};
+    if (component->source->commit(pl_instance_self(source->setup.instance), lane->index, lane->settled_position,
+                                  &error) != PL_FAILED)
         return;
     if (error.error_class != PL_RETRY) {
         halt(source, &error);
@@ -224,7 +223,7 @@ static pl_stepped run(pl_source_stage *source, int64_t now_ns)
     if (out && atomic_load(&flow->memory.used) >= flow->memory.limit)
         return pl_step_idle(INT64_MAX);
     atomic_store(&source->waits_for_memory, false);
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     pl_status status = call_next(source, now_ns, &error);
     pl_source_publish(source);
     pl_dead_letter_flush(stage);
@@ -317,11 +316,11 @@ pl_source_stage *pl_source_stage_new(pl_flow *flow, const pl_source_setup *setup
     source->setup = *setup;
     source->retry.policy = setup->retry;
     source->document = document;
-    pl_services services = { .self = source,
-                             .emit = service_emit,
-                             .lane_open = service_lane_open,
-                             .lane_close = service_lane_close,
-                             .wake = service_wake };
+    pl_services services = {.self = source,
+                            .emit = service_emit,
+                            .lane_open = service_lane_open,
+                            .lane_close = service_lane_close,
+                            .wake = service_wake};
     pl_instance_serve(setup->instance, &services);
     return source;
 }

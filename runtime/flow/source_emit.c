@@ -8,7 +8,7 @@
 
 static void no_memory(pl_source_stage *source)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     (void)pl_fail(&error, PL_HALT, "no memory");
     pl_flow_halt(source->stage.flow, source->stage.name, &error);
 }
@@ -50,8 +50,8 @@ static pl_status time_of(pl_source_stage *source, int64_t *time_ns, pl_error *er
             return pl_fail(error, PL_REJECT, "event time %s is no RFC 3339 time: %.*s", path,
                            value.type == PL_STR ? (int)value.as.s.len : 0, value.type == PL_STR ? value.as.s.ptr : "");
         int64_t number = value.as.i;
-        *time_ns = number < 100000000000        ? number * 1000000000
-                   : number < 100000000000000   ? number * 1000000
+        *time_ns = number < 100000000000         ? number * 1000000000
+                   : number < 100000000000000    ? number * 1000000
                    : number < 100000000000000000 ? number * 1000
                                                  : number;
         return PL_OK;
@@ -108,7 +108,7 @@ static pl_status fill(pl_flow_batch *batch, pl_record *record, const pl_emission
 
 static void reject(pl_source_stage *source, const pl_record *record, const pl_error *error)
 {
-    pl_dead_letter why = { "source", "reject", PL_S(error->message), 1 };
+    pl_dead_letter why = {"source", "reject", PL_S(error->message), 1};
     pl_count(&source->stage.account.errors, 1);
     pl_dead_letter_add(&source->stage, record, &why);
     pl_flow_batch_cut(source->building, source->building->count - 1);
@@ -118,7 +118,8 @@ bool pl_source_full(const pl_source_stage *source)
 {
     const pl_flow_batch *batch = source->building;
     return atomic_load_explicit(&source->stage.flow->stopping, memory_order_relaxed) || source->stage.outbox ||
-           (batch && (batch->count >= PL_SOURCE_BATCH_RECORDS || pl_arena_bytes(batch->arena) >= PL_SOURCE_BATCH_BYTES));
+           (batch &&
+            (batch->count >= PL_SOURCE_BATCH_RECORDS || pl_arena_bytes(batch->arena) >= PL_SOURCE_BATCH_BYTES));
 }
 
 static bool track(pl_source_stage *source, pl_lane *lane, pl_record *record, uint32_t flags)
@@ -140,7 +141,7 @@ bool pl_source_emit(pl_source_stage *source, const pl_emission *emission)
     pl_lane *lane = source->poll.items ? source->poll.items[source->poll.current].lane
                                        : pl_lane_at(&source->stage.flow->lanes, emission->lane);
     if (!lane || !lane->open) {
-        pl_error error = { .struct_size = sizeof error };
+        pl_error error = {.struct_size = sizeof error};
         (void)pl_fail(&error, PL_HALT, "the plugin emitted into lane %u, which is not open", emission->lane);
         pl_flow_halt(source->stage.flow, source->stage.name, &error);
         return false;
@@ -150,7 +151,7 @@ bool pl_source_emit(pl_source_stage *source, const pl_emission *emission)
         no_memory(source);
         return false;
     }
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     pl_status status = fill(source->building, record, emission, lane, &error);
     if (source->poll.items)
         record->position = ++source->poll.items[source->poll.current].position;
@@ -167,7 +168,7 @@ bool pl_source_emit(pl_source_stage *source, const pl_emission *emission)
         if (record->time_unix_ns > atomic_load_explicit(&source->stage.account.newest_unix_ns, memory_order_relaxed))
             atomic_store_explicit(&source->stage.account.newest_unix_ns, record->time_unix_ns, memory_order_relaxed);
     }
-    pl_lane_mark mark = { lane, lane->newest_unix_ns, false };
+    pl_lane_mark mark = {lane, lane->newest_unix_ns, false};
     if (!pl_flow_batch_mark(source->building, mark))
         no_memory(source);
     return !pl_source_full(source);

@@ -36,7 +36,7 @@ static bool post(pl_stage *stage, pl_queue *queue, const pl_packet *packet)
     pl_outbox *waiting = pl_calloc(1, sizeof *waiting);
     if (!waiting)
         return false;
-    *waiting = (pl_outbox){ NULL, queue, *packet };
+    *waiting = (pl_outbox){NULL, queue, *packet};
     if (stage->outbox_last)
         stage->outbox_last->next = waiting;
     else
@@ -65,7 +65,7 @@ static uint32_t worker_of(pl_stage *stage, const pl_edge *edge, const pl_record 
     if (!edge->by)
         return record->lane % edge->queue_count;
     pl_value value;
-    pl_error ignored = { .struct_size = sizeof ignored };
+    pl_error ignored = {.struct_size = sizeof ignored};
     if (!stage->reader)
         stage->reader = pl_json_reader_new();
     if (!stage->reader || pl_json_load(stage->reader, record->payload, PL_JSON_TOUCHED, &ignored) != PL_OK ||
@@ -92,7 +92,7 @@ static bool scatter(pl_stage *stage, const pl_edge *edge, pl_flow_batch *batch)
     }
     pl_flow_batch_ref(batch, workers);
     for (uint32_t w = 0; w < workers; w++) {
-        pl_packet packet = { batch, slots + (size_t)w * batch->count, counts[w] };
+        pl_packet packet = {batch, slots + (size_t)w * batch->count, counts[w]};
         if (!post(stage, edge->queues[w], &packet))
             return false;
     }
@@ -103,7 +103,7 @@ bool pl_stage_send(pl_stage *stage, pl_port *port, pl_flow_batch *batch)
 {
     /* Readers never look at what scatter adds to the arena for another edge, so the first packet may leave before. */
     bool ok = true;
-    pl_packet whole = { batch, (const pl_record *const *)batch->records, batch->count };
+    pl_packet whole = {batch, (const pl_record *const *)batch->records, batch->count};
     pl_flow_batch_seal(batch);
     for (uint32_t e = 0; ok && port && e < port->edge_count; e++) {
         pl_edge *edge = &port->edges[e];
@@ -120,7 +120,7 @@ bool pl_stage_send(pl_stage *stage, pl_port *port, pl_flow_batch *batch)
 
 bool pl_stage_post(pl_stage *stage, pl_queue *queue, pl_flow_batch *batch)
 {
-    pl_packet whole = { batch, (const pl_record *const *)batch->records, batch->count };
+    pl_packet whole = {batch, (const pl_record *const *)batch->records, batch->count};
     pl_flow_batch_seal(batch);
     if (post(stage, queue, &whole))
         return true;

@@ -1,5 +1,5 @@
-/* A stage: one source, one worker of a transform, or one sink. Drivers (graph/) call its step; a step neither sleeps nor
- * locks (a plugin's own next, write and flush may block up to the deadline they are given). */
+/* A stage: one source, one worker of a transform, or one sink. Drivers (graph/) call its step; a step neither sleeps
+ * nor locks (a plugin's own next, write and flush may block up to the deadline they are given). */
 #ifndef PL_FLOW_STAGE_H
 #define PL_FLOW_STAGE_H
 #include <base/random.h>
@@ -57,7 +57,7 @@ struct pl_stage {
     uint32_t port_count;
     pl_queue *dead_letters;    /* NULL: this is the dead-letter sink */
     pl_flow_batch *dead_batch; /* dead letters of this step, see dead_letter.h */
-    struct pl_outbox *outbox; /* packets that found their queue full, oldest first */
+    struct pl_outbox *outbox;  /* packets that found their queue full, oldest first */
     struct pl_outbox *outbox_last;
     pl_json_reader *reader; /* for scattering by a field; made when needed */
     pl_random random;
@@ -76,15 +76,15 @@ bool pl_stage_take_note(pl_stage *stage);
 
 static inline pl_stepped pl_step_again(void)
 {
-    return (pl_stepped){ PL_STEP_AGAIN, 0 };
+    return (pl_stepped){PL_STEP_AGAIN, 0};
 }
 static inline pl_stepped pl_step_idle(int64_t resume_ns)
 {
-    return (pl_stepped){ PL_STEP_IDLE, resume_ns };
+    return (pl_stepped){PL_STEP_IDLE, resume_ns};
 }
 static inline pl_stepped pl_step_done(void)
 {
-    return (pl_stepped){ PL_STEP_DONE, INT64_MAX };
+    return (pl_stepped){PL_STEP_DONE, INT64_MAX};
 }
 
 /* The stage's own thread only: */

@@ -12,7 +12,7 @@ static void halt(pl_transform_stage *transform, const pl_error *error)
 
 static void halt_no_memory(pl_transform_stage *transform)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     (void)pl_fail(&error, PL_HALT, "no memory");
     halt(transform, &error);
 }
@@ -29,7 +29,7 @@ static pl_lane_mark progress(const pl_transform_stage *transform, const pl_merge
     bool pending = deferred != INT64_MAX;
     if (pending && deferred <= time)
         time = deferred - 1;
-    return (pl_lane_mark){ lane->lane, time, lane->closed && lane->count == 0 && !pending };
+    return (pl_lane_mark){lane->lane, time, lane->closed && lane->count == 0 && !pending};
 }
 
 static bool news(const pl_transform_stage *transform, const pl_merge_lane *lane)
@@ -101,8 +101,9 @@ static void publish(pl_transform_stage *transform)
 
 static bool out_full(const pl_transform_stage *transform)
 {
-    return transform->stage.outbox || (transform->out[0] && (transform->out[0]->count >= PL_TRANSFORM_BATCH_RECORDS ||
-                                                             pl_arena_bytes(transform->out[0]->arena) > 2 * OUT_KEEP_BYTES));
+    return transform->stage.outbox ||
+           (transform->out[0] && (transform->out[0]->count >= PL_TRANSFORM_BATCH_RECORDS ||
+                                  pl_arena_bytes(transform->out[0]->arena) > 2 * OUT_KEEP_BYTES));
 }
 
 static bool run_due_defers(pl_transform_stage *transform, int64_t before_unix_ns)
@@ -192,7 +193,7 @@ static int64_t run_timers(pl_transform_stage *transform)
 
 static void take_snapshot(pl_transform_stage *transform)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     pl_buf state = PL_BUF(PL_CHECKPOINT_MAX_BYTES);
     if (pl_script_save(transform->script, &state, &error) != PL_OK)
         halt(transform, &error);
@@ -203,7 +204,7 @@ static void take_snapshot(pl_transform_stage *transform)
 
 static void run_checkpoint(pl_transform_stage *transform)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     bool final = transform->drained;
     if (pl_checkpoint_advance(&transform->checkpoint, &error) == PL_FAILED)
         halt(transform, &error);
@@ -320,9 +321,8 @@ static void release(pl_stage *stage)
 static pl_status load(pl_transform_stage *transform, pl_error *error)
 {
     pl_transform_setup *setup = &transform->setup;
-    if (setup->durable &&
-        pl_checkpoint_open(&transform->checkpoint, setup->checkpoint_path, PL_CHECKPOINT_EVERY_NS, &setup->script.state,
-                           error) != PL_OK)
+    if (setup->durable && pl_checkpoint_open(&transform->checkpoint, setup->checkpoint_path, PL_CHECKPOINT_EVERY_NS,
+                                             &setup->script.state, error) != PL_OK)
         return PL_FAILED;
     if (setup->when) {
         transform->when = pl_when_new(setup->when, setup->when_path, setup->when_line, setup->script.clock, error);
@@ -338,7 +338,8 @@ static pl_status load(pl_transform_stage *transform, pl_error *error)
     return PL_OK;
 }
 
-pl_transform_stage *pl_transform_stage_new(pl_flow *flow, const pl_transform_setup *setup, const char *name, pl_error *error)
+pl_transform_stage *pl_transform_stage_new(pl_flow *flow, const pl_transform_setup *setup, const char *name,
+                                           pl_error *error)
 {
     pl_transform_stage *transform = pl_calloc(1, sizeof *transform);
     if (!transform) {

@@ -1,5 +1,5 @@
-/* The middle stage: one worker of a transform. Puts records in event-time order if asked to, runs the script on each, keeps
- * deferred functions and timers, saves durable state. */
+/* The middle stage: one worker of a transform. Puts records in event-time order if asked to, runs the script on each,
+ * keeps deferred functions and timers, saves durable state. */
 #ifndef PL_FLOW_TRANSFORM_H
 #define PL_FLOW_TRANSFORM_H
 #include <flow/checkpoint.h>
@@ -67,7 +67,8 @@ typedef struct pl_transform_stage {
 } pl_transform_stage;
 
 /* Loads script and checkpoint. NULL: error. The graph sets name, ports and queues before the first step. */
-pl_transform_stage *pl_transform_stage_new(pl_flow *flow, const pl_transform_setup *setup, const char *name, pl_error *error);
+pl_transform_stage *pl_transform_stage_new(pl_flow *flow, const pl_transform_setup *setup, const char *name,
+                                           pl_error *error);
 /* [any, roughly] Inputs that wait for their time, or for a deferred function. */
 uint64_t pl_transform_in_flight(const pl_transform_stage *transform);
 

@@ -61,7 +61,7 @@ static pl_status on_defer(void *self, int64_t at_unix_ns, pl_str key, int ref, p
     pl_buf_add(&call->keys, key.ptr, key.len);
     if (pl_buf_failed(&call->keys))
         return no_memory(error);
-    call->defers[call->defer_count++] = (pl_asked){ at_unix_ns, start, key.len, ref, known };
+    call->defers[call->defer_count++] = (pl_asked){at_unix_ns, start, key.len, ref, known};
     return known ? PL_AGAIN : PL_OK;
 }
 
@@ -95,17 +95,18 @@ static void undo(pl_transform_stage *transform)
 static bool keep_defers(pl_transform_stage *transform, const pl_record *asker)
 {
     pl_call *call = &transform->call;
-    pl_record nobody = { 0 };
+    pl_record nobody = {0};
     bool counted = !asker || call->given > 0 || call->deferred || asker->flags & PL_RECORD_REPLAY;
     if (!asker)
         asker = &nobody;
     for (size_t i = 0; i < call->defer_count; i++) {
-        pl_str key = { call->keys.data ? call->keys.data + call->defers[i].key_start : "", call->defers[i].key_len };
+        pl_str key = {call->keys.data ? call->keys.data + call->defers[i].key_start : "", call->defers[i].key_len};
         pl_deferred *waiting = pl_defers_find(&transform->defers, call->defers[i].at, key);
         if (waiting && !pl_deferred_join(waiting, asker))
             return false;
         if (!waiting)
-            waiting = pl_defers_add(&transform->defers, call->defers[i].at, key, call->defers[i].ref, asker, call->batch);
+            waiting =
+                pl_defers_add(&transform->defers, call->defers[i].at, key, call->defers[i].ref, asker, call->batch);
         if (!waiting)
             return false;
         waiting->inputs += counted ? 0 : 1;
@@ -124,7 +125,8 @@ static void dead(pl_transform_stage *transform, const pl_record *record, const p
 {
     pl_stage *stage = &transform->stage;
     pl_str reasons = pl_script_reasons(transform->script);
-    pl_dead_letter why = { "transform", error->code ? "script" : "reject", reasons.len ? reasons : PL_S(error->message), 1 };
+    pl_dead_letter why = {"transform", error->code ? "script" : "reject", reasons.len ? reasons : PL_S(error->message),
+                          1};
     pl_count(&stage->account.errors, 1);
     pl_log(PL_WARN, stage->name, "%s", error->message);
     pl_dead_letter_add(stage, record, &why);
@@ -161,7 +163,7 @@ void pl_transform_record(pl_transform_stage *transform, const pl_record *record,
 {
     pl_account *account = &transform->stage.account;
     const pl_lane *lane = pl_lane_at(&transform->stage.flow->lanes, record->lane);
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     bool replay = record->flags & PL_RECORD_REPLAY;
     bool failed;
     uint64_t pending_before = transform->pending_inputs;
@@ -182,7 +184,8 @@ void pl_transform_record(pl_transform_stage *transform, const pl_record *record,
     if (wanted(transform, record, &error, &failed)) {
         if (transform->script) {
             begin(transform, record, batch, record->ack, replay && transform->setup.rebuilt);
-            ok = finish(transform, pl_script_record(transform->script, record, out_of(transform, 0)->arena, &error), &error);
+            ok = finish(transform, pl_script_record(transform->script, record, out_of(transform, 0)->arena, &error),
+                        &error);
         } else {
             pass_on(transform, record, batch, &error);
         }
@@ -202,13 +205,12 @@ void pl_transform_record(pl_transform_stage *transform, const pl_record *record,
 
 void pl_transform_deferred(pl_transform_stage *transform, pl_deferred *deferred)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     pl_record *envelope = &deferred->envelope;
     envelope->ack = deferred->group;
     if (deferred->live)
         envelope->flags &= ~(uint32_t)PL_RECORD_REPLAY;
-    begin(transform, envelope, deferred->batch, deferred->group,
-          !deferred->live && transform->setup.rebuilt);
+    begin(transform, envelope, deferred->batch, deferred->group, !deferred->live && transform->setup.rebuilt);
     transform->call.deferred = true;
     pl_status status =
         pl_script_deferred(transform->script, deferred->ref, envelope, out_of(transform, 0)->arena, &error);
@@ -228,7 +230,7 @@ void pl_transform_deferred(pl_transform_stage *transform, pl_deferred *deferred)
 
 void pl_transform_timer(pl_transform_stage *transform, size_t index)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     begin(transform, NULL, NULL, NULL, false);
     if (finish(transform, pl_script_timer(transform->script, index, out_of(transform, 0)->arena, &error), &error))
         pl_count(&transform->stage.account.born, transform->call.given);
@@ -238,7 +240,7 @@ void pl_transform_timer(pl_transform_stage *transform, size_t index)
 
 bool pl_transform_calls_init(pl_transform_stage *transform)
 {
-    transform->script_host = (pl_script_host){ .self = transform, .emit = on_emit, .defer = on_defer };
+    transform->script_host = (pl_script_host){.self = transform, .emit = on_emit, .defer = on_defer};
     transform->call.keys = PL_BUF(CALL_KEYS_MAX);
     return true;
 }

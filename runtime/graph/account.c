@@ -28,7 +28,7 @@ static uint64_t held_by(const pl_node_plan *node, const pl_stage *stage)
 
 pl_counts pl_node_counts(const pl_graph *graph, const pl_node_plan *node)
 {
-    pl_counts sum = { 0 };
+    pl_counts sum = {0};
     uint64_t held = 0;
     bool ended = pl_graph_ended(graph);
     for (uint32_t w = 0; node->stages && w < node->worker_count; w++) {

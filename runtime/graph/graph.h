@@ -74,8 +74,8 @@ void pl_graph_join(pl_graph *graph);
 
 /* ---- driving: the seeded scheduler ---------------------------------------------------- */
 
-/* Runs to the end in this thread, under a virtual clock. `stop` (may be NULL) is asked now and then. PL_FAILED: the graph
- * can't go on (nothing is runnable and no timer is set). */
+/* Runs to the end in this thread, under a virtual clock. `stop` (may be NULL) is asked now and then. PL_FAILED: the
+ * graph can't go on (nothing is runnable and no timer is set). */
 pl_status pl_graph_run_seeded(pl_graph *graph, uint64_t seed, bool (*stop)(void *self), void *self, pl_error *error);
 
 /* ---- the account ------------------------------------------------------------------------ */

@@ -5,12 +5,7 @@
 #include <base/str.h>
 #include <graph/graph.h>
 
-enum {
-    SINK_BATCH_RECORDS = 2000,
-    SINK_BATCH_BYTES = 4 << 20,
-    BUDGET_MIN_BYTES = 1 << 20,
-    BUDGET_MAX_BYTES = 64 << 20
-};
+enum { SINK_BATCH_RECORDS = 2000, SINK_BATCH_BYTES = 4 << 20, BUDGET_MIN_BYTES = 1 << 20, BUDGET_MAX_BYTES = 64 << 20 };
 
 static void memory_freed(void *self)
 {
@@ -46,12 +41,12 @@ static size_t budget_of(const pl_graph *graph)
 
 static pl_status open_instance(pl_graph *graph, pl_node_plan *node, pl_error *error)
 {
-    pl_instance_setup setup = { .name = node->name,
-                                .component = node->component,
-                                .config = node->config,
-                                .clock = graph->flow.clock,
-                                .data_dir = graph->data_dir,
-                                .budget_bytes = budget_of(graph) };
+    pl_instance_setup setup = {.name = node->name,
+                               .component = node->component,
+                               .config = node->config,
+                               .clock = graph->flow.clock,
+                               .data_dir = graph->data_dir,
+                               .budget_bytes = budget_of(graph)};
     node->instance = pl_instance_new(&setup, error);
     return node->instance ? PL_OK : PL_FAILED;
 }
@@ -59,20 +54,20 @@ static pl_status open_instance(pl_graph *graph, pl_node_plan *node, pl_error *er
 static pl_retry_policy retry_of(const pl_component_spec *spec)
 {
     if (!spec)
-        return (pl_retry_policy){ 100000000, 30000000000, 0 };
-    return (pl_retry_policy){ spec->retry.min_ns, spec->retry.max_ns, (uint32_t)spec->retry.attempts };
+        return (pl_retry_policy){100000000, 30000000000, 0};
+    return (pl_retry_policy){spec->retry.min_ns, spec->retry.max_ns, (uint32_t)spec->retry.attempts};
 }
 
 static pl_stage *open_source(pl_graph *graph, pl_node_plan *node, pl_error *error)
 {
     const pl_component_spec *spec = node->spec;
-    pl_source_setup setup = { .instance = node->instance,
-                              .codec = spec->codec,
-                              .validate = spec->validate == PL_VALIDATE_FULL,
-                              .time_paths = node->time_paths,
-                              .time_count = spec->time_count,
-                              .retry = retry_of(spec),
-                              .rank = (uint32_t)(node - graph->nodes) };
+    pl_source_setup setup = {.instance = node->instance,
+                             .codec = spec->codec,
+                             .validate = spec->validate == PL_VALIDATE_FULL,
+                             .time_paths = node->time_paths,
+                             .time_count = spec->time_count,
+                             .retry = retry_of(spec),
+                             .rank = (uint32_t)(node - graph->nodes)};
     pl_source_stage *source = pl_source_stage_new(&graph->flow, &setup);
     if (!source)
         (void)pl_fail(error, PL_HALT, "no memory");
@@ -106,10 +101,10 @@ static pl_stage *open_transform(pl_graph *graph, pl_node_plan *node, uint32_t wo
         .when_path = spec->node->file,
         .when_line = spec->when_node ? spec->when_node->line : 0,
         .ordered = spec->order.enabled,
-        .merge = { .slack_ns = spec->order.slack_ns,
-                   .idle_ns = spec->order.idle_ns,
-                   .sources = node->upstream,
-                   .source_count = node->upstream_count },
+        .merge = {.slack_ns = spec->order.slack_ns,
+                  .idle_ns = spec->order.idle_ns,
+                  .sources = node->upstream,
+                  .source_count = node->upstream_count},
         .durable = spec->state.kind == PL_STATE_DURABLE,
         .rebuilt = spec->state.kind == PL_STATE_REBUILD,
     };
@@ -153,10 +148,9 @@ static pl_status ask_for_rewind(pl_graph *graph, const pl_node_plan *node, pl_er
         return PL_OK;
     for (size_t i = 0; i < node->upstream_count; i++) {
         const pl_node_plan *source = &graph->nodes[node->upstream[i]];
-        const pl_rewind *rewind =
-            source->component->extension
-                ? source->component->extension(pl_instance_self(source->instance), "pl.rewind/1")
-                : NULL;
+        const pl_rewind *rewind = source->component->extension
+                                      ? source->component->extension(pl_instance_self(source->instance), "pl.rewind/1")
+                                      : NULL;
         if (!rewind)
             return pl_fail(error, PL_BAD_CONFIG, "state can't be rebuilt from '%s': plugin %s can't go back in time",
                            source->name, source->component->name);

@@ -19,7 +19,7 @@ static const char *describe(pl_graph *graph, const pl_component_spec *spec)
 
 static pl_option_table table_of(const pl_component *component)
 {
-    return (pl_option_table){ component->options, component->option_count, component->option_size };
+    return (pl_option_table){component->options, component->option_count, component->option_size};
 }
 
 static void report(pl_diags *diags, const pl_component_spec *spec, const pl_error *error)
@@ -32,7 +32,7 @@ static void plan_plugin(pl_graph *graph, pl_node_plan *node, pl_diags *diags)
 {
     const pl_component_spec *spec = node->spec;
     bool sink = node->kind == PL_KIND_SINK;
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     if (!spec->plugin)
         return;
     const pl_plugin *plugin = pl_loader_open(graph->setup.loader, spec->plugin, &error);
@@ -50,7 +50,8 @@ static void plan_plugin(pl_graph *graph, pl_node_plan *node, pl_diags *diags)
         return;
     memset(node->config, 0, component->config_size + 1);
     pl_option_table table = table_of(component);
-    if (!pl_options_check_and_fill(&table, spec->with, node->config, graph->arena, spec->key, describe(graph, spec), diags))
+    if (!pl_options_check_and_fill(&table, spec->with, node->config, graph->arena, spec->key, describe(graph, spec),
+                                   diags))
         return;
     if (component->check && component->check(node->config, &error) != PL_OK) {
         report(diags, spec, &error);
@@ -78,7 +79,7 @@ static void report_script(pl_diags *diags, const pl_component_spec *spec, const 
 static char *library_of(pl_graph *graph, const char *path)
 {
     char *beside = pl_fs_beside(path, "lib");
-    pl_str copy = beside ? pl_arena_str(graph->arena, PL_S(beside)) : (pl_str){ NULL, 0 };
+    pl_str copy = beside ? pl_arena_str(graph->arena, PL_S(beside)) : (pl_str){NULL, 0};
     pl_free(beside);
     return (char *)copy.ptr;
 }
@@ -103,7 +104,7 @@ pl_script_setup pl_graph_script_setup(pl_graph *graph, const pl_component_spec *
 
 static void plan_when(pl_graph *graph, const pl_component_spec *spec, pl_diags *diags)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     if (!spec->when)
         return;
     pl_when *when = pl_when_new(spec->when, spec->node->file, spec->when_node->line, graph->flow.clock, &error);
@@ -115,7 +116,7 @@ static void plan_when(pl_graph *graph, const pl_component_spec *spec, pl_diags *
 static void plan_transform(pl_graph *graph, pl_node_plan *node, pl_diags *diags)
 {
     const pl_component_spec *spec = node->spec;
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     node->worker_count = (uint32_t)spec->workers;
     if (spec->by && strcmp(spec->by, "lane") != 0) {
         node->by_field = true;
@@ -123,7 +124,8 @@ static void plan_transform(pl_graph *graph, pl_node_plan *node, pl_diags *diags)
             pl_diags_error(diags, spec->by_node, "%s", error.message);
     }
     if (spec->state.kind == PL_STATE_DURABLE && spec->workers > 1)
-        pl_diags_error(diags, spec->state.node, "durable state needs workers: 1 for now; `state: { rebuild: ... }` does not");
+        pl_diags_error(diags, spec->state.node,
+                       "durable state needs workers: 1 for now; `state: { rebuild: ... }` does not");
     if (!spec->script && !spec->lua)
         return;
     pl_script_setup setup = pl_graph_script_setup(graph, spec, diags);
@@ -142,7 +144,7 @@ static void plan_source(pl_graph *graph, pl_node_plan *node, pl_diags *diags)
     plan_plugin(graph, node, diags);
     node->time_paths = pl_arena_alloc(graph->arena, (spec->time_count + 1) * sizeof *node->time_paths);
     for (size_t i = 0; node->time_paths && i < spec->time_count; i++) {
-        pl_error error = { .struct_size = sizeof error };
+        pl_error error = {.struct_size = sizeof error};
         if (pl_path_parse(PL_S(spec->time[i]), &node->time_paths[i], &error) != PL_OK)
             pl_diags_error(diags, pl_node_get(spec->node, "time"), "time: %s", error.message);
     }
@@ -159,7 +161,8 @@ static void check_ports(const pl_graph *graph, const pl_node_plan *node, pl_diag
         if (above->kind != PL_KIND_SOURCE || strcmp(from->port, "gaps") != 0)
             pl_diags_error(diags, from->node, "'%s' has no output '%s'", from->name, from->port);
         else if (above->component && !above->component->poller)
-            pl_diags_error(diags, from->node, "'%s' has no gaps: plugin %s does not poll", from->name, above->spec->plugin);
+            pl_diags_error(diags, from->node, "'%s' has no gaps: plugin %s does not poll", from->name,
+                           above->spec->plugin);
     }
 }
 
@@ -192,7 +195,7 @@ static void check_defaults(pl_graph *graph, pl_diags *diags)
     for (size_t i = 0; defaults && i < defaults->count; i++) {
         char name[128];
         (void)snprintf(name, sizeof name, "%s", defaults->keys[i]->text.ptr);
-        pl_error error = { .struct_size = sizeof error };
+        pl_error error = {.struct_size = sizeof error};
         const pl_plugin *plugin = pl_loader_open(graph->setup.loader, name, &error);
         pl_option_table tables[2];
         size_t count = 0;
@@ -211,7 +214,7 @@ static void check_defaults(pl_graph *graph, pl_diags *diags)
 /* The runtime's own dead-letter sink: JSON lines in the data_dir. */
 pl_status pl_graph_provide_dead_letter(pl_graph *graph, pl_diags *diags)
 {
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     pl_node_plan *node = &graph->nodes[graph->dead_letter];
     const pl_plugin *plugin = pl_loader_open(graph->setup.loader, "file", &error);
     node->component = plugin ? pl_plugin_component(plugin, true) : NULL;
@@ -228,7 +231,7 @@ pl_status pl_graph_provide_dead_letter(pl_graph *graph, pl_diags *diags)
             pl_buf_addc(&text, '\'');
     }
     pl_buf_adds(&text, "/dead_letter.jsonl'\n");
-    pl_yaml_setup yaml = { .arena = graph->arena, .diags = diags, .literal = true };
+    pl_yaml_setup yaml = {.arena = graph->arena, .diags = diags, .literal = true};
     const pl_node *with = pl_buf_failed(&text) ? NULL : pl_yaml_parse(pl_buf_str(&text), "dead letter", &yaml);
     pl_buf_release(&text);
     node->config = pl_arena_alloc(graph->arena, node->component->config_size + 1);
@@ -236,8 +239,9 @@ pl_status pl_graph_provide_dead_letter(pl_graph *graph, pl_diags *diags)
         return PL_FAILED;
     memset(node->config, 0, node->component->config_size + 1);
     pl_option_table table = table_of(node->component);
-    return pl_options_check_and_fill(&table, with, node->config, graph->arena, with, "the dead letter", diags) ? PL_OK
-                                                                                                              : PL_FAILED;
+    return pl_options_check_and_fill(&table, with, node->config, graph->arena, with, "the dead letter", diags)
+               ? PL_OK
+               : PL_FAILED;
 }
 
 static bool make_nodes(pl_graph *graph)
@@ -251,10 +255,10 @@ static bool make_nodes(pl_graph *graph)
     memset(graph->nodes, 0, graph->node_count * sizeof *graph->nodes);
     for (size_t i = 0; i < graph->node_count; i++) {
         const pl_component_spec *spec = i < pipeline->count ? &pipeline->components[i] : NULL;
-        graph->nodes[i] = (pl_node_plan){ .spec = spec,
-                                          .name = spec ? spec->name : "dead_letter",
-                                          .kind = spec ? spec->kind : PL_KIND_SINK,
-                                          .worker_count = 1 };
+        graph->nodes[i] = (pl_node_plan){.spec = spec,
+                                         .name = spec ? spec->name : "dead_letter",
+                                         .kind = spec ? spec->kind : PL_KIND_SINK,
+                                         .worker_count = 1};
     }
     return true;
 }

@@ -48,8 +48,8 @@ static int64_t next_event(const pl_turn *turns, uint32_t count, uint32_t *left)
     return soonest;
 }
 
-static pl_status run(pl_graph *graph, pl_turn *turns, uint32_t count, pl_random *random, bool (*stop)(void *), void *self,
-                     pl_error *error)
+static pl_status run(pl_graph *graph, pl_turn *turns, uint32_t count, pl_random *random, bool (*stop)(void *),
+                     void *self, pl_error *error)
 {
     pl_virtual_clock *clock = &graph->virtual_clock;
     for (uint64_t steps = 0;; steps++) {

@@ -36,7 +36,7 @@ static void wake(void *self)
 static void rest(void *self, int64_t until_ns)
 {
     pl_runner *runner = self;
-    struct timespec until = { .tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000 };
+    struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
     pthread_mutex_lock(&runner->lock);
     while (!runner->signal) {
         if (until_ns == INT64_MAX)

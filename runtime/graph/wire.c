@@ -16,7 +16,7 @@ static pl_port *port_of(pl_stage *stage, const char *name)
     if (!grown)
         return NULL;
     stage->ports = grown;
-    stage->ports[stage->port_count] = (pl_port){ .name = name };
+    stage->ports[stage->port_count] = (pl_port){.name = name};
     return &stage->ports[stage->port_count++];
 }
 
@@ -54,7 +54,7 @@ static pl_status connect(pl_graph *graph, pl_stage *producer, const char *port_n
         return no_memory(error);
     }
     port->edges[port->edge_count++] =
-        (pl_edge){ .queues = queues, .queue_count = to->worker_count, .by = to->by_field ? &to->by : NULL };
+        (pl_edge){.queues = queues, .queue_count = to->worker_count, .by = to->by_field ? &to->by : NULL};
     for (uint32_t w = 0; w < to->worker_count; w++) {
         queues[w] = queue_between(graph, producer, to->stages[w]);
         if (!queues[w])

@@ -8,7 +8,8 @@
 static pl_status http_request(const pl_host *host, pl_str method, pl_str url, const pl_field *headers,
                               uint32_t header_count, pl_str body, int64_t timeout_ns, pl_str *answer, pl_error *error)
 {
-    return pl_http_request(pl_instance_of(host)->http, method, url, headers, header_count, body, timeout_ns, answer, error);
+    return pl_http_request(pl_instance_of(host)->http, method, url, headers, header_count, body, timeout_ns, answer,
+                           error);
 }
 
 static pl_status json_parse(const pl_host *host, pl_str text, pl_doc **doc, pl_error *error)
@@ -37,7 +38,7 @@ static bool json_get(const pl_doc *doc, pl_str path, pl_value *value)
 static int64_t json_count(const pl_doc *doc, pl_str text)
 {
     pl_path path;
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     pl_value value;
     if (pl_path_parse(text, &path, &error) != PL_OK || pl_json_get(doc->reader, &path, &value, NULL) != PL_OK ||
         value.type != PL_JSON || value.as.s.len == 0 || value.as.s.ptr[0] != '[')
@@ -60,15 +61,16 @@ static bool store_path(const pl_instance *instance, pl_str key, char *path, size
 static bool store_get(const pl_host *host, pl_str key, pl_str *value)
 {
     pl_instance *instance = pl_instance_of(host);
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     char path[4096];
     pl_buf *stored = &instance->stored;
     pl_buf_clear(stored);
-    if (!instance->data_dir || !store_path(instance, key, path, sizeof path) || pl_fs_read(path, stored, &error) != PL_OK)
+    if (!instance->data_dir || !store_path(instance, key, path, sizeof path) ||
+        pl_fs_read(path, stored, &error) != PL_OK)
         return false;
     if (stored->len <= key.len || memcmp(stored->data, key.ptr, key.len) != 0 || stored->data[key.len] != '\0')
         return false;
-    *value = (pl_str){ stored->data + key.len + 1, stored->len - key.len - 1 };
+    *value = (pl_str){stored->data + key.len + 1, stored->len - key.len - 1};
     return true;
 }
 
@@ -95,10 +97,10 @@ static pl_status store_put(const pl_host *host, pl_str key, pl_str value, pl_err
 
 const void *pl_host_extension(const pl_host *host, const char *id)
 {
-    static const pl_http http = { sizeof http, http_request };
-    static const pl_json json = { sizeof json, json_parse, json_get, json_count };
-    static const pl_budget budget = { sizeof budget, budget_bytes };
-    static const pl_store store = { sizeof store, store_get, store_put };
+    static const pl_http http = {sizeof http, http_request};
+    static const pl_json json = {sizeof json, json_parse, json_get, json_count};
+    static const pl_budget budget = {sizeof budget, budget_bytes};
+    static const pl_store store = {sizeof store, store_get, store_put};
     if (strcmp(id, "pl.http/1") == 0)
         return &http;
     if (strcmp(id, "pl.json/1") == 0)

@@ -20,7 +20,7 @@ static const pl_path *known_path(pl_instance *instance, pl_str text)
     }
     if (instance->path_count == PL_INSTANCE_PATHS_MAX || text.len >= PL_PATH_BYTES_MAX)
         return NULL;
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     pl_known_path *path = pl_calloc(1, sizeof *path);
     if (!path || pl_path_parse(text, &path->path, &error) != PL_OK) {
         pl_free(path);
@@ -46,8 +46,9 @@ bool pl_host_field(const pl_host *host, const pl_record *record, pl_str path, pl
     if (known)
         return pl_document_get(instance->document, known, value, NULL) == PL_OK;
     pl_path rare;
-    pl_error error = { .struct_size = sizeof error };
-    return pl_path_parse(path, &rare, &error) == PL_OK && pl_document_get(instance->document, &rare, value, NULL) == PL_OK;
+    pl_error error = {.struct_size = sizeof error};
+    return pl_path_parse(path, &rare, &error) == PL_OK &&
+           pl_document_get(instance->document, &rare, value, NULL) == PL_OK;
 }
 
 const pl_emission *pl_host_origin(const pl_host *host, const pl_record *record)
@@ -69,7 +70,7 @@ const pl_emission *pl_host_origin(const pl_host *host, const pl_record *record)
 bool pl_host_render(const pl_host *host, const pl_record *record, const char *template_text, pl_str *out)
 {
     pl_instance *instance = pl_instance_of(host);
-    pl_error error = { .struct_size = sizeof error };
+    pl_error error = {.struct_size = sizeof error};
     if (!instance->template_text || strcmp(instance->template_text, template_text) != 0) {
         pl_template *fresh = pl_template_new(PL_S(template_text), &error);
         char *copy = pl_strndup(template_text, strlen(template_text));

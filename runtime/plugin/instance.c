@@ -66,7 +66,7 @@ static pl_metric *host_metric(const pl_host *host, int32_t kind, const char *nam
     if (instance->metric_count == PL_INSTANCE_METRICS_MAX)
         return &spare;
     pl_metric *metric = &instance->metrics[instance->metric_count++];
-    metric->sample = (pl_metric_sample){ .name = name, .unit = unit, .help = help, .kind = kind };
+    metric->sample = (pl_metric_sample){.name = name, .unit = unit, .help = help, .kind = kind};
     return metric;
 }
 
@@ -78,7 +78,8 @@ static void host_observe(pl_metric *metric, double value)
     double next;
     do {
         next = metric->sample.kind == PL_GAUGE ? value : old + value;
-    } while (!atomic_compare_exchange_weak_explicit(&metric->value, &old, next, memory_order_relaxed, memory_order_relaxed));
+    } while (
+        !atomic_compare_exchange_weak_explicit(&metric->value, &old, next, memory_order_relaxed, memory_order_relaxed));
     atomic_fetch_add_explicit(&metric->count, 1, memory_order_relaxed);
 }
 
@@ -135,7 +136,7 @@ pl_instance *pl_instance_new(const pl_instance_setup *setup, pl_error *error)
         return NULL;
     }
     fill_host(instance);
-    *error = (pl_error){ .struct_size = sizeof *error };
+    *error = (pl_error){.struct_size = sizeof *error};
     if (setup->component->create(&instance->host, setup->config, &instance->self, error) != PL_OK) {
         instance->component = NULL;
         pl_instance_free(&instance);

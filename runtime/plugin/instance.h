@@ -1,5 +1,5 @@
-/* One plugin component at work: its config, its self, and the pl_host it was given. What a host call means for the flow is
- * in pl_services, which the stage provides. */
+/* One plugin component at work: its config, its self, and the pl_host it was given. What a host call means for the flow
+ * is in pl_services, which the stage provides. */
 #ifndef PL_PLUGIN_INSTANCE_H
 #define PL_PLUGIN_INSTANCE_H
 #include <base/clock.h>
@@ -19,7 +19,7 @@ typedef struct pl_instance_setup {
     const pl_component *component; /* lives for ever */
     const void *config;            /* lives as long as the instance */
     const pl_clock *clock;
-    const char *data_dir;          /* for pl.store/1; NULL: not available */
+    const char *data_dir; /* for pl.store/1; NULL: not available */
     size_t budget_bytes;
 } pl_instance_setup;
 

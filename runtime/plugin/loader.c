@@ -90,8 +90,9 @@ static bool trusted(const char *path, pl_error *error)
         return false;
     }
     if (info.st_uid != 0 && info.st_uid != geteuid()) {
-        (void)pl_fail(error, PL_BAD_CONFIG, "%s belongs to user %u; a plugin must belong to root or to the user who runs it",
-                      path, info.st_uid);
+        (void)pl_fail(error, PL_BAD_CONFIG,
+                      "%s belongs to user %u; a plugin must belong to root or to the user who runs it", path,
+                      info.st_uid);
         return false;
     }
     if (info.st_mode & S_IWOTH || (info.st_mode & S_IWGRP && info.st_gid != getegid() && info.st_gid != 0)) {
@@ -116,7 +117,8 @@ static const pl_plugin *handshake(void *handle, const char *name, const char *pa
         (void)pl_fail(error, PL_BAD_CONFIG, "%s was built for plugin ABI %u.%u; this is %u.%u: build it again", path,
                       plugin->abi_major, plugin->abi_minor, PL_ABI_MAJOR, PL_ABI_MINOR);
     else if (!PL_HAS(plugin, components) || !plugin->name || !plugin->components)
-        (void)pl_fail(error, PL_BAD_CONFIG, "%s: its pl_plugin is incomplete (struct_size %u)", path, plugin->struct_size);
+        (void)pl_fail(error, PL_BAD_CONFIG, "%s: its pl_plugin is incomplete (struct_size %u)", path,
+                      plugin->struct_size);
     else if (strcmp(plugin->name, name) != 0)
         (void)pl_fail(error, PL_BAD_CONFIG, "%s calls itself '%s'; file and name must agree", path, plugin->name);
     else
@@ -127,7 +129,8 @@ static const pl_plugin *handshake(void *handle, const char *name, const char *pa
 static bool complete(const pl_component *component, const char *path, pl_error *error)
 {
     int roles = !!component->source + !!component->poller + !!component->sink;
-    bool callbacks = component->create && component->destroy && roles == 1 && component->option_size >= sizeof(uint32_t);
+    bool callbacks =
+        component->create && component->destroy && roles == 1 && component->option_size >= sizeof(uint32_t);
     if (component->source)
         callbacks = callbacks && component->source->next;
     if (component->poller)
@@ -142,7 +145,8 @@ static bool complete(const pl_component *component, const char *path, pl_error *
     return false;
 }
 
-static const pl_plugin *open_file(pl_loader *loader, const char *dir, const char *name, const char *path, pl_error *error)
+static const pl_plugin *open_file(pl_loader *loader, const char *dir, const char *name, const char *path,
+                                  pl_error *error)
 {
     if (!trusted(dir, error) || !trusted(path, error))
         return NULL;
@@ -161,7 +165,7 @@ static const pl_plugin *open_file(pl_loader *loader, const char *dir, const char
             plugin = NULL;
     char *copy = plugin ? pl_strndup(path, strlen(path)) : NULL;
     if (plugin && copy)
-        loader->plugins[loader->plugin_count++] = (pl_loaded_plugin){ plugin, copy };
+        loader->plugins[loader->plugin_count++] = (pl_loaded_plugin){plugin, copy};
     return plugin;
 }
 

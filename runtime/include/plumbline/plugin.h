@@ -50,10 +50,10 @@ enum {
 typedef int32_t pl_status;
 
 enum {
-    PL_RETRY = 1,  /* the same call may succeed later: the core backs off */
-    PL_REJECT,     /* this record (or answer) is bad; others are not affected */
-    PL_HALT,       /* credentials refused, schema missing: stop and say so */
-    PL_BAD_CONFIG  /* the pipeline file asks for something impossible */
+    PL_RETRY = 1, /* the same call may succeed later: the core backs off */
+    PL_REJECT,    /* this record (or answer) is bad; others are not affected */
+    PL_HALT,      /* credentials refused, schema missing: stop and say so */
+    PL_BAD_CONFIG /* the pipeline file asks for something impossible */
 };
 typedef struct pl_error { /* caller's storage; valid only after PL_FAILED */
     uint32_t struct_size;
@@ -120,31 +120,31 @@ typedef struct pl_emission { /* what a source hands over: payload bytes, or fiel
 
 typedef struct pl_batch { /* what a sink is given */
     uint32_t struct_size;
-    uint32_t count;  /* at least 1 */
-    uint64_t ticket; /* names this batch in settle */
+    uint32_t count;                  /* at least 1 */
+    uint64_t ticket;                 /* names this batch in settle */
     const pl_record *const *records; /* live until the last of them is settled */
 } pl_batch;
 
 /* ---- Options: declared once, as data ----------------------------------- */
 
-enum {             /* the C type at `offset` in the config struct: */
-    PL_OPT_STR,      /* const char * (NULL: not given and no fallback) */
-    PL_OPT_SECRET,   /* const char *; printed as *** everywhere */
-    PL_OPT_ENUM,     /* const char *, one of `choices` */
-    PL_OPT_PATH,     /* const char *, a file name; relative to the working directory */
-    PL_OPT_FIELD,    /* const char *, a path in a record: pair, quotes.USD.price, [0].id */
-    PL_OPT_TEMPLATE, /* const char *, text with {field} holes: price.{pair}; see render */
-    PL_OPT_DECIMAL,  /* const char *, an exact decimal number */
-    PL_OPT_PERCENT,  /* const char *, exact; "0.5%" arrives as "0.5" */
-    PL_OPT_INT,         /* int64_t */
-    PL_OPT_DURATION_NS, /* int64_t; "1h30m", "200ms" */
-    PL_OPT_SIZE,        /* int64_t bytes; "64MiB", "1kB" */
-    PL_OPT_FLOAT,  /* double */
-    PL_OPT_BOOL,   /* bool */
-    PL_OPT_OBJECT, /* a nested struct, described by `fields`; `present_offset` tells whether given */
-    PL_OPT_LIST,   /* pl_array whose items are element_size apart; `fields` is the one element's pl_option */
-    PL_OPT_MAP     /* pl_array of elements that begin with `const char *key`; `fields` as for LIST,
-                      the element's own offset being where its value lies after the key */
+enum {                     /* the C type at `offset` in the config struct: */
+       PL_OPT_STR,         /* const char * (NULL: not given and no fallback) */
+       PL_OPT_SECRET,      /* const char *; printed as *** everywhere */
+       PL_OPT_ENUM,        /* const char *, one of `choices` */
+       PL_OPT_PATH,        /* const char *, a file name; relative to the working directory */
+       PL_OPT_FIELD,       /* const char *, a path in a record: pair, quotes.USD.price, [0].id */
+       PL_OPT_TEMPLATE,    /* const char *, text with {field} holes: price.{pair}; see render */
+       PL_OPT_DECIMAL,     /* const char *, an exact decimal number */
+       PL_OPT_PERCENT,     /* const char *, exact; "0.5%" arrives as "0.5" */
+       PL_OPT_INT,         /* int64_t */
+       PL_OPT_DURATION_NS, /* int64_t; "1h30m", "200ms" */
+       PL_OPT_SIZE,        /* int64_t bytes; "64MiB", "1kB" */
+       PL_OPT_FLOAT,       /* double */
+       PL_OPT_BOOL,        /* bool */
+       PL_OPT_OBJECT,      /* a nested struct, described by `fields`; `present_offset` tells whether given */
+       PL_OPT_LIST,        /* pl_array whose items are element_size apart; `fields` is the one element's pl_option */
+       PL_OPT_MAP          /* pl_array of elements that begin with `const char *key`; `fields` as for LIST,
+                              the element's own offset being where its value lies after the key */
 };
 enum { PL_OPT_REQUIRED = 1u << 0, PL_OPT_DEPRECATED = 1u << 1 };
 typedef struct pl_array { /* frozen */
@@ -154,13 +154,13 @@ typedef struct pl_array { /* frozen */
 typedef struct pl_option {
     const char *name; /* YAML key; NULL for the element of a LIST or MAP */
     const char *doc;
-    const char *example;        /* YAML text, or NULL */
-    const char *fallback;       /* YAML text; NULL: none. A LIST or MAP takes flow style: "[a, b]" */
-    const char *const *choices; /* ENUM: NULL-ended */
+    const char *example;            /* YAML text, or NULL */
+    const char *fallback;           /* YAML text; NULL: none. A LIST or MAP takes flow style: "[a, b]" */
+    const char *const *choices;     /* ENUM: NULL-ended */
     const struct pl_option *fields; /* OBJECT: field_count options; LIST, MAP: exactly one, the element */
-    double min, max;     /* inclusive; equal: unbounded. In the unit of the C type (ns, bytes) */
-    int32_t type;        /* PL_OPT_* */
-    uint32_t flags;      /* PL_OPT_REQUIRED ... */
+    double min, max;                /* inclusive; equal: unbounded. In the unit of the C type (ns, bytes) */
+    int32_t type;                   /* PL_OPT_* */
+    uint32_t flags;                 /* PL_OPT_REQUIRED ... */
     uint32_t field_count;
     size_t offset;         /* in the enclosing config struct */
     size_t element_size;   /* LIST, MAP: stride of items; OBJECT: sizeof the nested struct */
@@ -207,7 +207,7 @@ struct pl_host {
     /* [main] In create. Name in snake_case without the plugin's prefix, e.g. "reconnects";
      * unit "s", "bytes", "records", "1". Lives as long as the host. */
     pl_metric *(*metric)(const pl_host *, int32_t kind, const char *name, const char *unit, const char *help);
-    void (*observe)(pl_metric *, double); /* [any] counter: add; gauge: set; histogram: sample */
+    void (*observe)(pl_metric *, double);                      /* [any] counter: add; gauge: set; histogram: sample */
     const void *(*extension)(const pl_host *, const char *id); /* [any] "pl.http/1"; NULL: not here */
 };
 
@@ -334,9 +334,10 @@ __attribute__((visibility("default"))) const pl_plugin *pl_plugin_entry(void);
 
 /* ---- Conveniences; they use nothing but the above ----------------------- */
 
-#define PL_S(text) ((pl_str){ (text), strlen(text) })
+#define PL_S(text) ((pl_str){(text), strlen(text)})
 #define PL_OPTION(config, member, kind, fallback_text, doc_text)                                                       \
-    .name = #member, .doc = (doc_text), .fallback = (fallback_text), .type = PL_OPT_##kind, .offset = offsetof(config, member)
+    .name = #member, .doc = (doc_text), .fallback = (fallback_text), .type = PL_OPT_##kind,                            \
+    .offset = offsetof(config, member)
 
 static inline __attribute__((format(printf, 3, 4))) pl_status pl_fail(pl_error *error, int32_t error_class,
                                                                       const char *format, ...)
