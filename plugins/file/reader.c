@@ -151,6 +151,8 @@ static pl_status open_file(file_reader *reader, pl_error *error)
     }
     reader->missing = false;
     if (S_ISDIR(about.st_mode)) {
+        (void)close(reader->fd);
+        reader->fd = -1;
         return pl_fail(error, PL_HALT, "%.180s is a directory; expected a file", reader->name);
     }
     reader->regular = S_ISREG(about.st_mode);

@@ -6,7 +6,7 @@
 
 enum {
     KEEP_BYTES = 4 << 20, /* of the buffer, between batches */
-    SYNC_BYTES = 16 << 20 /* so much is made durable without waiting for the interval: its records are held in memory */
+    SYNC_BYTES = 4 << 20  /* so much is made durable without waiting for the interval: its records are held in memory */
 };
 
 typedef struct range { /* written, not yet durable */

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import textwrap
 import unittest
 
 import support
@@ -153,6 +154,19 @@ class Sink(support.Case):
             run.kill()
         self.plumbline("run", "p.yaml", env={"DSN": server.dsn})
         self.assertEqual(server.sql("SELECT count(*), count(DISTINCT n), max(n) FROM t"), [["6000", "6000", "5999"]])
+
+    def test_a_server_that_hangs_does_not_hold_up_the_end(self):
+        with Postgres(support.shared_dir() / self.name("pg")) as server:
+            self.pipeline("p.yaml", "shutdown_deadline: 1s\n" + textwrap.dedent(self.GENERATE).replace("6000", "0"))
+            run = self.start("run", "p.yaml", env={"DSN": server.dsn})
+            run.wait_for(lambda: server.sql("SELECT to_regclass('t')") != [[""]] and
+                         int(server.sql("SELECT count(*) FROM t")[0][0]) > 300, 20, "rows arrive")
+            server.pause()
+            self.addCleanup(server.resume)
+            run.stop(exit=3, seconds=15)
+            server.resume()
+            rows, most = server.sql("SELECT count(*), max(n) + 1 FROM t")[0]
+            self.assertEqual(rows, most)   # no hole: what came is a beginning of what was made
 
     def test_no_table_halts_with_one_message(self):
         server = self.use(postgres())

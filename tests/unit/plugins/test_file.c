@@ -513,6 +513,41 @@ static void csv_is_written(void **state)
     stub_close(&host);
 }
 
+/* Rows of all that is awkward in CSV, written and read back. */
+static void csv_comes_back_as_it_went(void **state)
+{
+    (void)state;
+    enum { ROWS = 400 };
+    static const char *const pieces[] = {"a", ",", "\\\"", "\\n", "\\r", ";", " ", "\xC3\xA9", ""};
+    char text[ROWS][128];
+    const char *payloads[ROWS + 1] = {NULL};
+    uint32_t random = 1;
+    for (int i = 0; i < ROWS; i++) {
+        size_t len = 0;
+        for (char column = 'a'; column <= 'c'; column++) {
+            len +=
+                (size_t)snprintf(text[i] + len, sizeof text[i] - len, "%c\"%c\":\"", column == 'a' ? '{' : ',', column);
+            for (int k = 0; k < 4; k++) {
+                random = random * 1664525 + 1013904223;
+                len += (size_t)snprintf(text[i] + len, sizeof text[i] - len, "%s", pieces[(random >> 16) % 9]);
+            }
+            len += (size_t)snprintf(text[i] + len, sizeof text[i] - len, "\"");
+        }
+        (void)snprintf(text[i] + len, sizeof text[i] - len, "}");
+        payloads[i] = text[i];
+    }
+    stub *host = sink("{ path: %s/out, format: csv, csv: { columns: [a, b, c] } }");
+    assert_int_equal(stub_write(host, payloads), PL_OK);
+    stub_close(&host);
+    host = source("{ path: %s/out, format: csv }");
+    assert_int_equal(stub_drain(host, ROWS + 1), PL_END);
+    assert_int_equal(host->emitted_count, ROWS);
+    for (size_t i = 0; i < ROWS; i++) {
+        assert_string_equal(stub_json(host, i), text[i]);
+    }
+    stub_close(&host);
+}
+
 static void dead_letters_come_in_an_envelope(void **state)
 {
     (void)state;
@@ -671,6 +706,7 @@ int main(void)
         TEST(text_of_several_lines_becomes_a_string),
         TEST(an_interval_settles_later_and_at_flush),
         TEST(csv_is_written),
+        TEST(csv_comes_back_as_it_went),
         TEST(dead_letters_come_in_an_envelope),
         TEST(a_torn_last_line_is_cut_off),
         TEST(a_full_disk_leaves_whole_lines),

@@ -207,6 +207,27 @@ static void the_table_is_made_with_its_guards(void **state)
     PQfinish(connection);
 }
 
+static void names_are_taken_as_they_are(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    (void)query("DROP SCHEMA IF EXISTS \"unit S\" CASCADE; CREATE SCHEMA \"unit S\"");
+    stub *host = stub_open("timescale", STUB_SINK);
+    host->real_time = true;
+    char with[512];
+    (void)snprintf(with, sizeof with,
+                   "{ dsn: \"%s\", table: 'unit S.\"a.b\"', create: true, on_conflict: update, "
+                   "key: [\"K'ey\"], columns: [{ name: \"K'ey\", from: k, type: timestamptz }, "
+                   "{ name: 'sel\"ect', from: 'v[1]' }] }",
+                   dsn());
+    stub_create(host, with);
+    expect_ok(host, stub_write(host, BATCH("{\"k\":\"2022-04-01T00:00:00Z\",\"v\":[1,\"x\"]}")));
+    stub_close(&host);
+    assert_string_equal(query("SELECT \"sel\"\"ect\" FROM \"unit S\".\"a.b\" WHERE \"K'ey\" = '2022-04-01T00:00:00Z'"),
+                        "x");
+    (void)query("DROP SCHEMA \"unit S\" CASCADE");
+}
+
 static void a_table_that_does_not_fit_halts(void **state)
 {
     (void)state;
@@ -461,6 +482,7 @@ int main(void)
         TEST(twice_written_leaves_one),
         TEST(the_server_rejects_a_batch_whole),
         TEST(the_table_is_made_with_its_guards),
+        TEST(names_are_taken_as_they_are),
         TEST(a_table_that_does_not_fit_halts),
         TEST(a_column_dropped_under_way_halts),
         TEST(timescale_can_be_required),
