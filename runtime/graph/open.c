@@ -199,13 +199,20 @@ pl_status pl_graph_open(pl_graph *graph, const char **component, pl_error *error
     return pl_graph_wire(graph, error);
 }
 
+/* All stages are released before one is freed: emptying a queue tells the stage at its other end. */
+static void release_node(pl_node_plan *node)
+{
+    for (uint32_t w = 0; node->stages && w < node->worker_count; w++)
+        if (node->stages[w])
+            node->stages[w]->release(node->stages[w]);
+}
+
 static void free_node(pl_node_plan *node)
 {
     for (uint32_t w = 0; node->stages && w < node->worker_count; w++) {
         pl_stage *stage = node->stages[w];
         if (!stage)
             continue;
-        stage->release(stage);
         for (uint32_t p = 0; p < stage->port_count; p++) {
             for (uint32_t e = 0; e < stage->ports[p].edge_count; e++)
                 pl_free((void *)stage->ports[p].edges[e].queues);
@@ -226,7 +233,8 @@ void pl_graph_free(pl_graph **graph)
     gone->flow.memory.freed = NULL; /* batches left behind go below, after the sources that it would wake */
     for (size_t i = 0; gone->nodes && i < gone->node_count; i++)
         pl_instance_free(&gone->nodes[i].instance);
-    gone->flow.memory.freed = NULL; /* releasing one stage must not wake another that is gone */
+    for (size_t i = 0; gone->nodes && i < gone->node_count; i++)
+        release_node(&gone->nodes[i]);
     for (size_t i = 0; gone->nodes && i < gone->node_count; i++)
         free_node(&gone->nodes[i]);
     for (size_t i = 0; i < gone->queue_count; i++)
