@@ -5,6 +5,7 @@
 #include <config/options.h>
 #include <graph/graph.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const char *describe(pl_graph *graph, const pl_component_spec *spec)
 {
@@ -102,6 +103,16 @@ pl_script_setup pl_graph_script_setup(pl_graph *graph, const pl_component_spec *
     };
 }
 
+/* The message without its PATH:LINE: - the diagnostic knows the place better. */
+static const char *behind_place(const char *message, const char *path)
+{
+    size_t length = strlen(path);
+    if (strncmp(message, path, length) != 0 || message[length] != ':')
+        return message;
+    const char *rest = message + length + 1 + strspn(message + length + 1, "0123456789");
+    return rest[0] == ':' && rest[1] == ' ' ? rest + 2 : message;
+}
+
 static void plan_when(pl_graph *graph, const pl_component_spec *spec, pl_diags *diags)
 {
     pl_error error = {.struct_size = sizeof error};
@@ -109,7 +120,7 @@ static void plan_when(pl_graph *graph, const pl_component_spec *spec, pl_diags *
         return;
     pl_when *when = pl_when_new(spec->when, spec->node->file, spec->when_node->line, graph->flow.clock, &error);
     if (!when)
-        pl_diags_error(diags, spec->when_node, "%s", error.message);
+        pl_diags_error(diags, spec->when_node, "when: %s", behind_place(error.message, spec->node->file));
     pl_when_free(&when);
 }
 
@@ -126,7 +137,7 @@ static void plan_transform(pl_graph *graph, pl_node_plan *node, pl_diags *diags)
     if (spec->state.kind == PL_STATE_DURABLE && spec->workers > 1)
         pl_diags_error(diags, spec->state.node,
                        "durable state needs workers: 1 for now; `state: { rebuild: ... }` does not");
-    if (!spec->script && !spec->lua)
+    if ((!spec->script && !spec->lua) || (spec->script && access(spec->script, F_OK) != 0)) /* reported with the file */
         return;
     pl_script_setup setup = pl_graph_script_setup(graph, spec, diags);
     size_t before = pl_diags_errors(diags);

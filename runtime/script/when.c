@@ -61,8 +61,8 @@ static int load_expression(lua_State *L)
     pl_when *when = when_of(L);
     pl_buf *text = &when->world.text;
     pl_buf_clear(text);
-    /* The line break lets the expression end in a comment; the parenthesis keeps statements out. */
-    pl_buf_printf(text, "return (%s\n)", when->expression);
+    /* `return` ends a chunk, which keeps statements out; the line break lets the expression end in a comment. */
+    pl_buf_printf(text, "return %s\n", when->expression);
     pl_world_load(L, pl_buf_str(text), when->path, when->line);
     push_environment(L);
     lua_setupvalue(L, -2, 1); /* the only upvalue of a main chunk is _ENV */
