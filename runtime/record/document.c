@@ -102,6 +102,16 @@ pl_status pl_document_validate(pl_document *document, pl_error *error)
     return pl_tree_load(&document->tree, document->payload, PL_JSON_FULL, error);
 }
 
+enum { EDIT_BYTES_MAX = 64 << 20, TREE_BYTES_A_BYTE = 48 /* index, tape and nodes of the densest text, [1,1,1] */ };
+
+pl_status pl_document_has_room(const pl_document *document, pl_error *error)
+{
+    if (pl_tree_bytes(&document->tree) <= EDIT_BYTES_MAX + TREE_BYTES_A_BYTE * document->payload.len)
+        return PL_OK;
+    return error ? pl_fail(error, PL_REJECT, "the edits of one record take more than %d MiB", EDIT_BYTES_MAX >> 20)
+                 : PL_FAILED;
+}
+
 /* The value of a node that is there, edits included. */
 static pl_status value_of(pl_document *document, uint32_t node, pl_value *value, pl_error *error)
 {
@@ -113,6 +123,8 @@ static pl_status value_of(pl_document *document, uint32_t node, pl_value *value,
         *value = tree->edit[tree->node[node].edit - 1].value;
         return PL_OK;
     }
+    if (pl_document_has_room(document, error) != PL_OK)
+        return PL_FAILED;
     pl_buf_clear(&document->out);
     pl_status status = pl_splice(tree, node, &document->out, error);
     if (status != PL_OK)

@@ -15,6 +15,9 @@ struct pl_document {
 
 /* Scans the payload unless that was done. Afterwards node 0 is the root; PL_NODE_GONE on it is a tombstone. */
 pl_status pl_document_ready(pl_document *document, pl_error *error);
+/* Edits, and reads of edited objects, only take memory until the next load: a script that goes round in one record must
+ * not fill it. PL_FAILED, PL_REJECT: they take more than 64 MiB beside what the payload itself needs. */
+pl_status pl_document_has_room(const pl_document *document, pl_error *error);
 /* One step of a path from *node to *node. */
 pl_status pl_document_step(pl_document *document, const pl_path *path, uint32_t step, uint32_t *node, pl_error *error);
 /* Appends the JSON of a node as it is with all edits. */

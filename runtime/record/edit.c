@@ -63,6 +63,8 @@ static pl_status take(pl_document *document, const pl_value *value, pl_value *ke
     pl_lexeme lexeme;
     *kept = *value;
     *depth = 0;
+    if (pl_document_has_room(document, error) != PL_OK)
+        return PL_FAILED;
     switch (value->type) {
     case PL_NIL:
     case PL_BOOL:

@@ -42,6 +42,30 @@ static inline bool same_key(pl_str a, pl_str b)
     return a.len == b.len && same_bytes(a.ptr, b.ptr, a.len);
 }
 
+__extension__ typedef unsigned __int128 node_u128;
+
+/* Multiplies to 128 bits and folds. */
+static inline uint64_t fold(uint64_t a, uint64_t b)
+{
+    node_u128 product = (node_u128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* Of the key table alone; seeded, so that nobody can write a record whose keys all meet in one slot. */
+static uint64_t hash_key(uint64_t seed, pl_str key)
+{
+    const uint64_t factor = 0x9E3779B97F4A7C15u; /* 2^64 over the golden ratio */
+    uint64_t hash = fold(seed ^ key.len, factor), word;
+    size_t i = 0;
+    for (; i + sizeof word <= key.len; i += sizeof word) {
+        memcpy(&word, key.ptr + i, sizeof word);
+        hash = fold(hash ^ word, factor ^ seed);
+    }
+    for (word = 0; i < key.len; i++)
+        word = word << 8 | (unsigned char)key.ptr[i];
+    return fold(hash ^ word, factor ^ seed);
+}
+
 static char byte_at(const pl_tree_source *source, uint32_t at)
 {
     return at < source->count ? source->text.ptr[source->index[at]] : '\0';
@@ -197,7 +221,7 @@ pl_str pl_tree_raw(const pl_tree *tree, uint32_t number)
 static void enter(pl_tree *tree, pl_tree_box *box, uint32_t number)
 {
     pl_str key = pl_tree_key(tree, number);
-    for (uint32_t i = (uint32_t)pl_str_hash(key) & box->mask;; i = (i + 1) & box->mask) {
+    for (uint32_t i = (uint32_t)hash_key(tree->seed, key) & box->mask;; i = (i + 1) & box->mask) {
         uint32_t there = box->slots[i];
         if (there && !same_key(pl_tree_key(tree, there - 1), key))
             continue;
@@ -299,7 +323,7 @@ pl_status pl_tree_member(const pl_tree *tree, const pl_tree_box *box, pl_str key
     if (!box->object)
         return PL_END;
     if (box->mask) {
-        for (uint32_t i = (uint32_t)pl_str_hash(key) & box->mask; box->slots[i]; i = (i + 1) & box->mask) {
+        for (uint32_t i = (uint32_t)hash_key(tree->seed, key) & box->mask; box->slots[i]; i = (i + 1) & box->mask) {
             uint32_t there = box->slots[i] - 1;
             if (!same_key(pl_tree_key(tree, there), key))
                 continue;
@@ -446,8 +470,29 @@ bool pl_tree_alive(const pl_tree *tree, uint32_t number, uint32_t *depth)
     }
 }
 
-static pl_status string_value(pl_tree *tree, const pl_tree_node *node, pl_value *value, pl_error *error)
+/* A string with escapes, decoded once; the edit beside the node keeps it, without replacing anything. */
+static pl_status decode(pl_tree *tree, uint32_t number, pl_value *value, pl_error *error)
 {
+    pl_tree_edit *edit = pl_tree_edit_of(tree, number);
+    if (!edit)
+        return pl_tree_no_memory(error);
+    if (edit->value.type != PL_STR) {
+        pl_str raw = pl_tree_raw(tree, number);
+        char *decoded = pl_arena_alloc(tree->scratch, raw.len + PL_ARENA_PADDING);
+        if (!decoded)
+            return pl_tree_no_memory(error);
+        size_t length = pl_scan_unescape(tree->scanner, raw.ptr + 1, decoded);
+        if (length == SIZE_MAX)
+            return pl_tree_malformed(error, "a wrong escape in a string", tree->node[number].raw_at);
+        edit->value = (pl_value){.type = PL_STR, .as.s = {decoded, length}};
+    }
+    *value = edit->value;
+    return PL_OK;
+}
+
+static pl_status string_value(pl_tree *tree, uint32_t number, pl_value *value, pl_error *error)
+{
+    const pl_tree_node *node = &tree->node[number];
     const pl_tree_source *source = &tree->source[node->source];
     const char *raw = source->text.ptr + node->raw_at;
     if (node->raw_len < 2 || raw[node->raw_len - 1] != '"')
@@ -455,11 +500,7 @@ static pl_status string_value(pl_tree *tree, const pl_tree_node *node, pl_value 
     *value = (pl_value){.type = PL_STR, .as.s = {raw + 1, node->raw_len - 2}};
     if (!source->escapes || !memchr(raw, '\\', node->raw_len))
         return PL_OK;
-    char *decoded = pl_arena_alloc(tree->scratch, node->raw_len + PL_ARENA_PADDING);
-    if (!decoded)
-        return pl_tree_no_memory(error);
-    value->as.s = (pl_str){decoded, pl_scan_unescape(tree->scanner, raw + 1, decoded)};
-    return value->as.s.len == SIZE_MAX ? pl_tree_malformed(error, "a wrong escape in a string", node->raw_at) : PL_OK;
+    return decode(tree, number, value, error);
 }
 
 static pl_status number_value(pl_str raw, size_t at, pl_value *value, pl_error *error)
@@ -482,7 +523,7 @@ pl_status pl_tree_value(pl_tree *tree, uint32_t number, pl_value *value, pl_erro
     pl_str raw = pl_tree_raw(tree, number);
     switch (raw.len > 0 ? *raw.ptr : '\0') {
     case '"':
-        return string_value(tree, node, value, error);
+        return string_value(tree, number, value, error);
     case '{':
     case '[':
         *value = (pl_value){.type = PL_JSON, .as.s = raw};

@@ -1,4 +1,5 @@
-// simdjson behind scan.h, and doubles by <charconv>. Nothing here throws: simdjson is used by error codes and allocates with std::nothrow.
+// simdjson behind scan.h, and doubles by <charconv>. Nothing here throws: simdjson is used by error codes and allocates
+// with std::nothrow.
 #include <charconv>
 #include <cmath>
 #include <memory>
@@ -20,6 +21,7 @@ struct pl_scanner {
 namespace
 {
 constexpr size_t least_capacity = 1024;
+constexpr size_t large_capacity = 1 << 18;
 // simdjson refuses a container when the depth reaches its maximum, the root's being 1.
 constexpr size_t depth_limit = PL_JSON_DEPTH_MAX + 1;
 
@@ -67,7 +69,8 @@ bool reserve(pl_scanner *scanner, size_t length)
         return true;
     size_t wanted = least_capacity;
     while (wanted <= length)
-        wanted *= 2;
+        wanted =
+            wanted < large_capacity ? wanted * 2 : length + length / 4; // 14 bytes are needed for each: no rounding up
     scanner->capacity = 0;
     if (scanner->parser->allocate(wanted, depth_limit) != simdjson::SUCCESS)
         return false;

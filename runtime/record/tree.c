@@ -1,5 +1,6 @@
 /* Loading, checking and the memory of a tree. */
 #include <base/mem.h>
+#include <base/random.h>
 #include <record/lexeme.h>
 #include <record/tree.h>
 
@@ -17,7 +18,7 @@ pl_status pl_tree_malformed(pl_error *error, const char *what, size_t at)
 
 bool pl_tree_init(pl_tree *tree)
 {
-    *tree = (pl_tree){.scratch_chunk = SCRATCH_CHUNK};
+    *tree = (pl_tree){.scratch_chunk = SCRATCH_CHUNK, .seed = pl_random_entropy()};
     tree->scanner = pl_scanner_new();
     tree->scratch = pl_arena_new(tree->scratch_chunk);
     if (tree->scanner && tree->scratch)

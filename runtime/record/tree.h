@@ -43,7 +43,7 @@ typedef struct pl_tree_box { /* an opened object or array */
 
 typedef struct pl_tree_edit {
     pl_str key;     /* decoded key of an added member or of one with escapes; else null */
-    pl_value value; /* texts in the scratch arena */
+    pl_value value; /* texts in the scratch arena; of a node not replaced: PL_STR, its decoded string, or nil */
     uint32_t next;  /* 1 + the next added node of the same box, 0: none */
     uint32_t body;  /* 1 + node of the value's own text, once somebody looked into it; 0: none */
 } pl_tree_edit;
@@ -59,6 +59,7 @@ typedef struct pl_tree {
     pl_scanner *scanner;  /* of source 0 */
     pl_scanner *side;     /* of the texts that edits bring in; made when first needed */
     pl_arena *scratch;    /* decoded strings, values of edits, key tables; reset at every load */
+    uint64_t seed;        /* of the key tables */
     size_t scratch_chunk; /* size of its first chunk */
     pl_tree_node *node;   /* [0] is the root */
     pl_tree_box *box;

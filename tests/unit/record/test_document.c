@@ -593,6 +593,31 @@ static void any_allocation_may_fail(void **state)
     one_life();
 }
 
+static void edits_without_end_are_refused(void **state)
+{
+    (void)state;
+    enum { SIZE = 1 << 20 };
+    char *text = pl_calloc(SIZE, 1);
+    memset(text, 'x', SIZE);
+    load("{\"a\":1,\"esc\":\"\\u0041\"}");
+    pl_value value = {.type = PL_STR, .as.s = {text, SIZE}}, got;
+    int edits = 0;
+    while (edits < 1000 && pl_document_set_field(doc, PL_S("a"), &value, &error) == PL_OK)
+        edits++;
+    assert_true(edits > 50 && edits < 70);
+    assert_int_equal(error.error_class, PL_REJECT);
+    assert_string_equal(error.message, "the edits of one record take more than 64 MiB");
+    pl_free(text);
+    size_t before = pl_document_bytes(doc);
+    for (int i = 0; i < 10000; i++) /* reading takes nothing, escapes or not */
+        assert_int_equal(pl_document_field(doc, PL_S("esc"), &got, &error), PL_OK);
+    assert_int_equal(pl_document_bytes(doc), before);
+    load("{\"a\":1}");
+    set("a", INT(2));
+    encodes_to("{\"a\":2}");
+    assert_true(pl_document_bytes(doc) < 1 << 20);
+}
+
 static void a_large_record_does_not_stay(void **state)
 {
     (void)state;
@@ -635,6 +660,7 @@ int main(void)
         cmocka_unit_test(other_payloads),
         cmocka_unit_test(malformed_payloads),
         cmocka_unit_test(any_allocation_may_fail),
+        cmocka_unit_test(edits_without_end_are_refused),
         cmocka_unit_test(a_large_record_does_not_stay),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
