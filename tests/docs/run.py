@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Executes every example of the documentation: a block that no longer works is a failed test.
+
+    tests/docs/run.py [--verbose] [PAGE...]      all pages: *.md at the root and below docs/
+
+Environment: PLUMBLINE_BUILD, the build directory (build/ unless set). Ends with "N passed, N failed".
+
+What happens to a block is told by its language; a comment in the line before may say more:
+
+    <!-- example: file=greet.lua -->
+
+  yaml   a pipeline file, or a part of one (what it lacks is added): `plumbline check`. On the page of a plugin also a part
+         of its options. With run: `plumbline run`, too
+  lua    a script: checked in a pipeline; a *_test.lua: `plumbline test`; with file=NAME it is there for later blocks
+  c      file=NAME.c: a plugin, compiled by gcc and by clang against an installed copy; later blocks may use it.
+         quote=NAME.c: stands word for word in that file
+  sh     run by bash in the page's own directory, which holds pipelines/, scripts/ and all files so far
+  text   output: what the last sh block printed; `...` stands for anything
+  json   must be JSON, one value or one a line
+  sql    sqlite=FILE or postgresql: each statement runs, and gives rows unless empty-ok; prices.sqlite and the PostgreSQL
+         database hold a day of recorded comparisons
+
+  exit=N            the status that the command or the check must have
+  env=NAME=VALUE    for this block; served:FILE becomes the address of that file on a loopback web server
+  elsewhere=PATH    that test runs it; it must name the command
+  skip because ...  for what cannot be there at all
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE))
+from blocks import PageError, read  # noqa: E402
+from place import Failed, Place, Shared  # noqa: E402
+
+
+def pages(chosen):
+    if chosen:
+        return [pathlib.Path(name).resolve() for name in chosen]
+    return sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
+
+
+def run_page(path, shared, verbose):
+    """-> (passed, failed) of one page."""
+    name = str(path.relative_to(ROOT))
+    try:
+        blocks = read(name, path.read_text(encoding="utf-8"))
+    except PageError as error:
+        print(f"FAILED {error}")
+        return 0, 1
+    passed = failed = 0
+    with tempfile.TemporaryDirectory(prefix="plumbline-docs-") as folder:
+        with Place(path, folder, shared) as place:
+            for block in blocks:
+                try:
+                    place.treat(block)
+                except Failed as error:
+                    failed += 1
+                    print(f"FAILED {block}\n" + "\n".join("    " + line for line in str(error).split("\n")), flush=True)
+                    continue
+                passed += 1
+                if verbose or "skip" in block.how:
+                    print(f"{'not run' if 'skip' in block.how else 'passed'} {block} {block.how.get('skip', '')}".rstrip(), flush=True)
+    return passed, failed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--verbose", action="store_true", help="name the examples that passed, too")
+    parser.add_argument("pages", nargs="*", metavar="PAGE")
+    args = parser.parse_args()
+    build = os.environ.get("PLUMBLINE_BUILD", str(ROOT / "build"))
+    passed = failed = 0
+    with tempfile.TemporaryDirectory(prefix="plumbline-docs-") as folder, Shared(build, folder) as shared:
+        for path in pages(args.pages):
+            good, bad = run_page(path, shared, args.verbose)
+            passed, failed = passed + good, failed + bad
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
