@@ -88,17 +88,26 @@ static int message_handler(lua_State *L)
     return 1;
 }
 
+/* The story also goes to error, which needs no memory. */
 static pl_status tell_memory(pl_world *world, pl_error *error)
 {
     lua_gc(world->L, LUA_GCCOLLECT);
     bool full = world->heap.used > world->heap.cap - world->heap.cap / 8;
+    (void)pl_fail(
+        error, full ? PL_HALT : PL_REJECT,
+        full ? "the script's heap is full: %zu of %zu bytes are in use"
+             : "out of memory: one call wanted more than the script's heap has left (%zu of %zu bytes are in use)",
+        world->heap.used, world->heap.cap);
     pl_buf_clear(&world->message);
-    pl_buf_printf(&world->message,
-                  full ? "the script's heap is full: %zu of %zu bytes are in use"
-                       : "out of memory: one call wanted more than the script's heap has left "
-                         "(%zu of %zu bytes are in use)",
-                  world->heap.used, world->heap.cap);
-    return pl_fail(error, full ? PL_HALT : PL_REJECT, "%s", pl_buf_str(&world->message).ptr);
+    pl_buf_adds(&world->message, error->message);
+    return PL_FAILED;
+}
+
+static pl_status tell_text(pl_str text, pl_error *error)
+{
+    const char *end = memchr(text.ptr, '\n', text.len);
+    size_t first = end ? (size_t)(end - text.ptr) : text.len;
+    return pl_fail(error, PL_REJECT, "%.*s", (int)(first < 255 ? first : 255), text.ptr);
 }
 
 static pl_status tell_failure(pl_world *world, int status, pl_error *error)
@@ -107,16 +116,16 @@ static pl_status tell_failure(pl_world *world, int status, pl_error *error)
     error->code = pl_magic_at(L, -1) == PL_MAGIC_REJECT ? 0 : status;
     if (status == LUA_ERRMEM)
         return tell_memory(world, error);
-    if (pl_magic_at(L, -1) != PL_MAGIC_REJECT) { /* reject() has written its reasons itself */
-        pl_buf_clear(&world->message);
-        size_t len = 0;
-        const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
-        text ? pl_buf_add(&world->message, text, len) : pl_buf_adds(&world->message, "an error in the error handler");
+    if (pl_magic_at(L, -1) == PL_MAGIC_REJECT) { /* reject() has written its reasons itself */
+        pl_str reasons = pl_buf_str(&world->message);
+        return tell_text(reasons.len ? reasons : PL_S("rejected"), error);
     }
-    pl_str whole = pl_buf_str(&world->message);
-    const char *end = memchr(whole.ptr, '\n', whole.len);
-    size_t first = end ? (size_t)(end - whole.ptr) : whole.len;
-    return pl_fail(error, PL_REJECT, "%.*s", (int)(first < 255 ? first : 255), whole.ptr);
+    pl_str text = PL_S("an error in the error handler");
+    if (lua_type(L, -1) == LUA_TSTRING)
+        text.ptr = lua_tolstring(L, -1, &text.len);
+    pl_buf_clear(&world->message);
+    pl_buf_add(&world->message, text.ptr, text.len);
+    return tell_text(text, error);
 }
 
 pl_status pl_world_call(pl_world *world, lua_CFunction body, pl_error *error)
