@@ -104,20 +104,6 @@ static void mark_above(pl_tree *tree, uint32_t node)
     }
 }
 
-/* Earlier members with the key of `node`, which nobody sees, go when their key is edited. */
-static void drop_shadowed(pl_tree *tree, pl_tree_box *box, uint32_t node)
-{
-    pl_tree_sift(tree, box);
-    if (!box->shadows)
-        return;
-    pl_str key = pl_tree_key(tree, node);
-    for (uint32_t i = 0; i < box->count; i++) {
-        pl_tree_node *earlier = &tree->node[box->first + i];
-        if (earlier->flags & PL_NODE_SHADOWED && pl_str_eq(pl_tree_key(tree, box->first + i), key))
-            earlier->flags |= PL_NODE_GONE;
-    }
-}
-
 static pl_status replace(pl_document *document, uint32_t node, const pl_value *kept, pl_error *error)
 {
     pl_tree *tree = &document->tree;
@@ -130,7 +116,7 @@ static pl_status replace(pl_document *document, uint32_t node, const pl_value *k
     tree->node[node].flags = (uint16_t)((flags | PL_NODE_REPLACED) & ~(PL_NODE_DIRTY | PL_NODE_GONE));
     if (node > 0) {
         uint32_t parent = tree->node[node].parent;
-        drop_shadowed(tree, &tree->box[tree->node[parent].box - 1], node);
+        pl_tree_drop_others(tree, &tree->box[tree->node[parent].box - 1], node);
         mark_above(tree, node);
     }
     document->touched = true;
@@ -320,7 +306,7 @@ static void drop(pl_document *document, uint32_t node)
         return;
     }
     pl_tree_box *box = &tree->box[tree->node[tree->node[node].parent].box - 1];
-    drop_shadowed(tree, box, node);
+    pl_tree_drop_others(tree, box, node);
     tree->node[node].flags |= PL_NODE_GONE;
     box->live--;
     box->holes = true;

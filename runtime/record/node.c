@@ -203,12 +203,16 @@ static pl_status note_members(pl_tree *tree, uint32_t holder, bool object, uint3
     return PL_OK;
 }
 
-pl_str pl_tree_key(const pl_tree *tree, uint32_t number)
+static inline pl_str key_of(const pl_tree *tree, const pl_tree_node *node)
 {
-    const pl_tree_node *node = &tree->node[number];
     if (node->edit && tree->edit[node->edit - 1].key.ptr)
         return tree->edit[node->edit - 1].key;
     return (pl_str){tree->source[node->source].text.ptr + node->key_at, node->key_len};
+}
+
+pl_str pl_tree_key(const pl_tree *tree, uint32_t number)
+{
+    return key_of(tree, &tree->node[number]);
 }
 
 pl_str pl_tree_raw(const pl_tree *tree, uint32_t number)
@@ -311,11 +315,10 @@ pl_status pl_tree_open(pl_tree *tree, uint32_t number, uint32_t *holder, pl_tree
     return PL_OK;
 }
 
-static bool is_member(const pl_tree *tree, uint32_t number, pl_str key)
+static inline bool is_member(const pl_tree *tree, const pl_tree_node *node, pl_str key)
 {
-    const pl_tree_node *node = &tree->node[number];
     return node->key_len == key.len && !(node->flags & (PL_NODE_GONE | PL_NODE_SHADOWED)) &&
-           same_key(pl_tree_key(tree, number), key);
+           same_bytes(key_of(tree, node).ptr, key.ptr, key.len);
 }
 
 pl_status pl_tree_member(const pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node)
@@ -333,13 +336,13 @@ pl_status pl_tree_member(const pl_tree *tree, const pl_tree_box *box, pl_str key
         return PL_END;
     }
     for (uint32_t i = box->count; i-- > 0;) { /* from the end: the last of equal keys wins */
-        if (is_member(tree, box->first + i, key)) {
+        if (is_member(tree, &tree->node[box->first + i], key)) {
             *node = box->first + i;
             return PL_OK;
         }
     }
     for (uint32_t i = box->added; i; i = tree->edit[tree->node[i - 1].edit - 1].next) {
-        if (is_member(tree, i - 1, key)) {
+        if (is_member(tree, &tree->node[i - 1], key)) {
             *node = i - 1;
             return PL_OK;
         }
@@ -380,16 +383,30 @@ void pl_tree_sift(pl_tree *tree, pl_tree_box *box)
     if (box->sifted)
         return;
     box->sifted = true;
-    const pl_tree_node *node = &tree->node[box->first];
+    pl_tree_node *node = &tree->node[box->first];
     for (uint32_t i = 1; box->object && i < box->count; i++) {
         for (uint32_t j = 0; j < i; j++) {
-            if (node[j].key_len != node[i].key_len ||
-                !is_member(tree, box->first + j, pl_tree_key(tree, box->first + i)))
+            if (node[j].key_len != node[i].key_len || !is_member(tree, &node[j], key_of(tree, &node[i])))
                 continue;
-            tree->node[box->first + j].flags |= PL_NODE_SHADOWED;
+            node[j].flags |= PL_NODE_SHADOWED;
             box->live--;
             box->shadows = true;
         }
+    }
+}
+
+void pl_tree_drop_others(pl_tree *tree, pl_tree_box *box, uint32_t number)
+{
+    if (!box->object || (box->sifted && !box->shadows))
+        return;
+    pl_str key = pl_tree_key(tree, number);
+    for (uint32_t i = 0; i < box->count; i++) {
+        pl_tree_node *other = &tree->node[box->first + i];
+        if (other->key_len != key.len || other->flags & PL_NODE_GONE || box->first + i == number ||
+            !same_key(key_of(tree, other), key))
+            continue;
+        box->live -= !(other->flags & PL_NODE_SHADOWED);
+        other->flags |= PL_NODE_GONE;
     }
 }
 

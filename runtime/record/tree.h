@@ -96,6 +96,8 @@ pl_status pl_tree_member(const pl_tree *tree, const pl_tree_box *box, pl_str key
 pl_status pl_tree_element(const pl_tree *tree, const pl_tree_box *box, uint32_t index, uint32_t *node);
 /* Sets PL_NODE_SHADOWED on all but the last of equal keys. */
 void pl_tree_sift(pl_tree *tree, pl_tree_box *box);
+/* Removes the earlier members with the key of a member that is edited: nobody sees them. */
+void pl_tree_drop_others(pl_tree *tree, pl_tree_box *box, uint32_t node);
 /* Notes a new member or element at the end of holder's box. key null: an element. The value is nil, to be set. */
 pl_status pl_tree_add(pl_tree *tree, uint32_t holder, pl_str key, uint32_t *node, pl_error *error);
 /* One step of a walk over the live members; *cursor begins as 0. PL_END: no more. */
