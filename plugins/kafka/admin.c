@@ -56,6 +56,9 @@ pl_status kafka_admin_create(kafka_admin *admin, const char *const *names, size_
             forget(admin);
             return pl_fail(error, PL_HALT, "cannot create topic '%s': %s", names[i], text);
         }
+        const kafka_property *settings = config->create_topic.config.items;
+        for (size_t j = 0; j < config->create_topic.config.count; j++)
+            (void)rd_kafka_NewTopic_set_config(topic, settings[j].key, settings[j].value);
         admin->topics[admin->topic_count++] = topic;
     }
     ask(admin);

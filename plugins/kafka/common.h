@@ -20,8 +20,9 @@ typedef struct kafka_property { /* one entry of `librdkafka:` */
 typedef struct kafka_common { /* first member of both config structs */
     pl_array brokers;         /* const char *: host:port, or several with commas */
     pl_array properties;      /* kafka_property */
-    struct {
+    struct kafka_create_topic {
         int64_t partitions, replication;
+        pl_array config; /* kafka_property */
     } create_topic;
     bool create_given;
 } kafka_common;

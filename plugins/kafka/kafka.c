@@ -13,21 +13,15 @@ static const pl_option topic_element = {.type = PL_OPT_STR, .doc = "a topic"};
 /* Secret, all of them: passwords are among them. */
 static const pl_option property_element = {
     .type = PL_OPT_SECRET, .doc = "a property of librdkafka", .offset = offsetof(kafka_property, value)};
+static const pl_option setting_element = {
+    .type = PL_OPT_STR, .doc = "a setting of the topic", .offset = offsetof(kafka_property, value)};
 static const pl_option create_options[] = {
-    {.name = "partitions",
-     .doc = "how many partitions",
-     .fallback = "1",
-     .type = PL_OPT_INT,
-     .min = 1,
-     .max = 100000,
-     .offset = offsetof(kafka_common, create_topic.partitions) - offsetof(kafka_common, create_topic)},
-    {.name = "replication",
-     .doc = "on how many brokers each partition is kept",
-     .fallback = "1",
-     .type = PL_OPT_INT,
-     .min = 1,
-     .max = 1000,
-     .offset = offsetof(kafka_common, create_topic.replication) - offsetof(kafka_common, create_topic)},
+    {PL_OPTION(struct kafka_create_topic, partitions, INT, "1", "how many partitions"), .min = 1, .max = 100000},
+    {PL_OPTION(struct kafka_create_topic, replication, INT, "1", "on how many brokers each partition is kept"),
+     .min = 1, .max = 1000},
+    {PL_OPTION(struct kafka_create_topic, config, MAP, NULL, "settings of the topic, as the broker names them"),
+     .example = "{ retention.ms: -1, cleanup.policy: compact }", .fields = &setting_element, .field_count = 1,
+     .element_size = sizeof(kafka_property)},
 };
 
 #define COMMON_OPTIONS                                                                                                 \

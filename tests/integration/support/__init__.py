@@ -13,7 +13,7 @@
                 sinks:   { out: { from: in, plugin: kafka, with: { brokers: "${BROKERS}", topic: "${TOPIC}" } } }
             ''')
             done = self.plumbline("run", "p.yaml", env={"BROKERS": kafka.bootstrap, "TOPIC": topic})   # exit 0, or fails
-            self.assertEqual(done.summary["components"]["out"]["delivered"], 1)
+            self.assertEqual(done.components["out"]["delivered"], 1)
 
 A run in the background, to be watched, signalled or killed:
 

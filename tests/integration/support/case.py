@@ -55,6 +55,15 @@ class Run:
         """The parsed --summary; written when the process ends by itself."""
         return json.loads(self.summary_path.read_text())
 
+    @property
+    def components(self):
+        """{component: counters} of all pipelines of the summary; the sums must add up."""
+        found = {}
+        for name, pipeline in self.summary["pipelines"].items():
+            self._case.assertTrue(pipeline["balanced"], f"{name}: {pipeline}")
+            found |= pipeline["components"]
+        return found
+
     def running(self):
         return self.process.poll() is None
 

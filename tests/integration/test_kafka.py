@@ -1,0 +1,352 @@
+"""The kafka source and sink on a real broker: nothing lost, nothing doubled, and one clear message when it can't be."""
+
+import collections
+import json
+import re
+import subprocess
+import time
+
+import support
+
+
+def murmur2(key):
+    """Austin Appleby's MurmurHash2 with the seed of Kafka's Java client, written from its published description."""
+    mask, m = 0xFFFFFFFF, 0x5BD1E995
+    h = 0x9747B28C ^ len(key)
+    whole = len(key) // 4 * 4
+    for at in range(0, whole, 4):
+        k = int.from_bytes(key[at:at + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = (h * m & mask) ^ k
+    rest = key[whole:]
+    if rest:
+        h = (h ^ int.from_bytes(rest, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return (h ^ h >> 15) & mask
+
+
+def java_partition(key, partitions):
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def numbers(records):
+    return [json.loads(r["payload"])["n"] for r in records]
+
+
+class Kafka(support.Case):
+
+    def setUp(self):
+        super().setUp()
+        self.kafka = support.kafka()
+
+    def env(self, **more):
+        return {"BROKERS": self.kafka.bootstrap} | more
+
+    def topic(self, partitions=1, **options):
+        name = self.name("topic")
+        self.kafka.create_topic(name, partitions=partitions, **options)
+        return name
+
+    def write_numbers(self, count, keys=10, path="in.jsonl"):
+        lines = (json.dumps({"n": n, "k": f"key-{n % keys}", "at": int(time.time())}) for n in range(count))
+        self.write(path, "\n".join(lines) + "\n")
+
+    def to_kafka(self, path="to.yaml", extra="", source="plugin: file, with: { path: in.jsonl }"):
+        self.pipeline(path, f'''
+            sources: {{ in: {{ {source} }} }}
+            sinks:
+              out:
+                from: in
+                plugin: kafka
+                with: {{ brokers: "${{BROKERS}}", topic: "${{TOPIC}}" {extra} }}
+        ''')
+        return path
+
+    def from_kafka(self, path="from.yaml", extra="", more=""):
+        self.pipeline(path, f'''
+            sources:
+              in:
+                plugin: kafka
+                with: {{ brokers: "${{BROKERS}}", topics: "${{TOPIC}}", group: "${{GROUP}}" {extra} }}
+                {more}
+            sinks: {{ out: {{ from: in, plugin: file, with: {{ path: out.jsonl }} }} }}
+        ''')
+        return path
+
+    def seen(self, path="out.jsonl"):
+        """How often each n is in the file. A line that a SIGKILL cut is not there: it was not flushed."""
+        found = collections.Counter()
+        for line in self.lines(path):
+            try:
+                found[json.loads(line)["n"]] += 1
+            except ValueError:
+                pass
+        return found
+
+    def wait_lines(self, run, count, seconds=60, path="out.jsonl"):
+        run.wait_for(lambda: len(self.lines(path)) >= count, seconds, f"{path} has {count} lines")
+
+
+class RoundTrip(Kafka):
+
+    def test_fifty_thousand_records_nothing_lost_or_doubled(self):
+        self.write_numbers(50000)
+        env = self.env(TOPIC=self.name("round"), GROUP=self.name("g"))
+        run = self.plumbline("run", self.to_kafka(extra=", key: k, create_topic: { partitions: 3 }"), env=env)
+        self.assertEqual(run.components["out"]["delivered"], 50000)
+        self.assertEqual(self.kafka.topics()[env["TOPIC"]], 3)
+        reader = self.start("run", self.from_kafka(), env=env)
+        self.wait_lines(reader, 50000)
+        reader.stop()
+        self.assertEqual(reader.components["in"]["read"], 50000)
+        last = {}
+        for record in self.records("out.jsonl"):
+            self.assertGreater(record["n"], last.get(record["k"], -1), "a key keeps its order")
+            last[record["k"]] = record["n"]
+        self.assertEqual(self.seen(), collections.Counter(range(50000)))
+
+    def test_committed_offsets_are_where_reading_goes_on(self):
+        self.write_numbers(1000)
+        env = self.env(TOPIC=self.topic(2), GROUP=self.name("g"))
+        self.plumbline("run", self.to_kafka(extra=", key: k"), env=env)
+        reader = self.start("run", self.from_kafka(), env=env)
+        self.wait_lines(reader, 1000)
+        reader.stop()
+        ends = collections.Counter(r["partition"] for r in self.kafka.read(env["TOPIC"]))
+        self.assertEqual(self.kafka.group_offsets(env["GROUP"], env["TOPIC"]), dict(ends))
+        self.plumbline("run", "to.yaml", env=env)
+        again = self.start("run", "from.yaml", env=env)
+        self.wait_lines(again, 2000)
+        again.stop()
+        self.assertEqual(again.components["in"]["read"], 1000)
+
+    def test_a_key_chooses_the_partition_that_java_would(self):
+        keys = ["ETH-USD", "BTC-USD", "LINK-USD", "", "é", "a", "ab", "abc", "abcd", *(f"k{n}" for n in range(200))]
+        self.write("in.jsonl", "".join(json.dumps({"n": n, "k": k}) + "\n" for n, k in enumerate(keys)))
+        env = self.env(TOPIC=self.topic(7))
+        self.plumbline("run", self.to_kafka(extra=", key: k"), env=env)
+        found = self.kafka.read(env["TOPIC"])
+        self.assertEqual(len(found), len(keys))
+        for record in found:
+            self.assertEqual(record["key"], json.loads(record["payload"])["k"])
+            self.assertEqual(record["partition"], java_partition(record["key"].encode(), 7), record["key"])
+
+    def test_keys_that_are_no_text(self):
+        self.write("in.jsonl", '{"k":7}\n{"k":0.1000}\n{"k":true}\n{"k":null}\n{"x":1}\n{"k":115792089237316195423570985}\n')
+        env = self.env(TOPIC=self.topic())
+        self.plumbline("run", self.to_kafka(extra=", key: k"), env=env)
+        self.assertEqual([r["key"] for r in self.kafka.read(env["TOPIC"])],
+                         ["7", "0.1000", "true", None, None, "115792089237316195423570985"])
+
+    def test_a_topic_by_template(self):
+        self.write("in.jsonl", '{"k":"a"}\n{"k":"b"}\n{"k":"a b"}\n{"x":1}\n{"k":"a"}\n')
+        stem = self.name("by")
+        run = self.plumbline("run", self.to_kafka(extra=", create_topic: {}"), env=self.env(TOPIC=stem + ".{k}"))
+        self.assertEqual(len(self.kafka.read(stem + ".a")), 2)
+        self.assertEqual(len(self.kafka.read(stem + ".b")), 1)
+        self.assertEqual(run.components["out"]["dead_lettered"], 2)
+
+    def test_headers_tombstones_and_bytes_pass_through(self):
+        source, target = self.topic(), self.topic()
+        def kcat(data, *argv):
+            subprocess.run(["kcat", "-b", self.kafka.bootstrap, "-P", "-t", source, *argv], input=data, check=True,
+                           timeout=30)
+        kcat(b'{"n":1}', "-H", "trace=abc", "-H", "trace=def", "-H", "empty=", "-k", "k1")
+        kcat(b"k2:", "-K:", "-Z")                    # a key and no payload at all
+        kcat(b"\xff\xfe:\x00\x01\xfd", "-K:", "-D\n")  # neither is text
+        self.pipeline("p.yaml", '''
+            sources:
+              in:
+                plugin: kafka
+                with: { brokers: "${BROKERS}", topics: "${SOURCE}", group: "${GROUP}" }
+                codec: bytes
+            sinks: { out: { from: in, plugin: kafka, with: { brokers: "${BROKERS}", topic: "${TARGET}" } } }
+        ''')
+        run = self.start("run", "p.yaml", env=self.env(SOURCE=source, TARGET=target, GROUP=self.name("g")))
+        run.wait_for(lambda: len(self.kafka.read(target)) == 3, 30, "three records arrived")
+        run.stop()
+        raw = lambda topic: subprocess.run(["kcat", "-b", self.kafka.bootstrap, "-C", "-t", topic, "-e", "-q", "-f",
+                                            "%k|%S|%s|%h|%T\n"], capture_output=True, check=True, timeout=30).stdout
+        self.assertEqual(raw(target), raw(source))
+        self.assertIn(b"k1|7|{\"n\":1}|trace=abc,trace=def,empty=|", raw(target))
+        self.assertIn(b"k2|-1||", raw(target))
+
+
+class Faults(Kafka):
+
+    def test_broker_killed_in_the_middle(self):
+        env = self.env(TOPIC=self.topic(2), GROUP=self.name("g"))
+        source = "plugin: generate, with: { count: 60000, rate: 15000, template: '{\"n\":{n}}' }"
+        run = self.start("run", self.to_kafka(source=source), env=env)
+        reader = self.start("run", self.from_kafka(), env=env)
+        self.wait_lines(reader, 5000)
+        broker = self.kafka.brokers[0]
+        broker.kill()
+        run.wait_log(r"no broker of .* answers", seconds=30)
+        broker.start()
+        run.wait(seconds=90)
+        self.assertEqual(run.components["out"]["delivered"], 60000)
+        self.assertRegex(run.stderr, "a broker answers again")
+        self.wait_lines(reader, 60000, 90)
+        reader.stop()
+        self.assertEqual(sorted(numbers(self.kafka.read(env["TOPIC"]))), list(range(60000)), "idempotent: each once")
+        self.assertEqual(set(self.seen()), set(range(60000)))
+
+    def test_reader_killed_and_started_again(self):
+        count = 30000
+        env = self.env(TOPIC=self.topic(3), GROUP=self.name("g"))
+        source = f"plugin: generate, with: {{ count: {count}, template: '{{\"n\":{{n}}}}' }}"
+        self.plumbline("run", self.to_kafka(source=source), env=env)
+        slow = 'transforms: { slow: { from: in, lua: "function on_record(r) for i = 1, 4000 do end return r end" } }\n'
+        text = self.from_kafka(extra=', commit_every: 100ms, librdkafka: { session.timeout.ms: "6000" }')
+        text = (self.dir / text).read_text().replace("from: in,", "from: slow,") + slow
+        self.write("from.yaml", text)
+        for lines in (2000, 8000):
+            reader = self.start("run", "from.yaml", env=env)
+            self.wait_lines(reader, lines)
+            reader.kill()
+        reader = self.start("run", "from.yaml", env=env)
+        reader.wait_for(lambda: len(self.seen()) == count, 90, "every record arrived")
+        reader.stop()
+        self.assertEqual(set(self.seen()), set(range(count)))
+
+    def test_two_members_share_and_hand_over(self):
+        count = 30000
+        env = self.env(TOPIC=self.topic(4), GROUP=self.name("g"))
+        source = f"plugin: generate, with: {{ count: {count}, rate: 6000, template: '{{\"n\":{{n}}}}' }}"
+        run = self.start("run", self.to_kafka(source=source), env=env)
+        first = self.start("run", self.from_kafka(), env=env)
+        first.wait_log("assigned 4 partitions")
+        self.write("second.yaml", (self.dir / "from.yaml").read_text().replace("out.jsonl", "second.jsonl"))
+        second = self.start("run", "second.yaml", env=env)
+        self.wait_lines(second, 500, path="second.jsonl")
+        second.stop()
+        run.wait(seconds=60)
+        first.wait_for(lambda: sum((self.seen() + self.seen("second.jsonl")).values()) >= count, 60, "all arrived")
+        first.stop()
+        self.assertEqual(self.seen() + self.seen("second.jsonl"), collections.Counter(range(count)),
+                         "an orderly hand-over doubles nothing either")
+
+    def test_new_partitions_are_read_from_their_start(self):
+        env = self.env(TOPIC=self.topic(1), GROUP=self.name("g"))
+        self.kafka.produce(env["TOPIC"], [json.dumps({"n": n}) for n in range(10)])
+        reader = self.start("run", self.from_kafka(extra=", librdkafka: { topic.metadata.refresh.interval.ms: 1000 }"),
+                            env=env)
+        self.wait_lines(reader, 10)
+        self.kafka.grow_topic(env["TOPIC"], 2)
+        self.kafka.produce(env["TOPIC"], [json.dumps({"n": n}) for n in range(10, 60)], partition=1)
+        self.wait_lines(reader, 60, 30)
+        reader.stop()
+        self.assertEqual(self.seen(), collections.Counter(range(60)))
+
+    def test_a_record_too_large_goes_to_the_dead_letter_alone(self):
+        self.write("in.jsonl", "".join(json.dumps({"n": n, "pad": "x" * (2_000_000 if n == 50 else 10)}) + "\n"
+                                       for n in range(100)))
+        env = self.env(TOPIC=self.topic())
+        source = "plugin: file, with: { path: in.jsonl, max_record: 4MiB }"
+        run = self.plumbline("run", self.to_kafka(source=source), env=env)
+        self.assertEqual(run.components["out"]["dead_lettered"], 1)
+        self.assertEqual(numbers(self.kafka.read(env["TOPIC"])), [n for n in range(100) if n != 50])
+
+    def test_a_broker_that_hangs_does_not_hold_up_the_end(self):
+        broker = self.kafka.brokers[0]
+        env = self.env(TOPIC=self.topic(), GROUP=self.name("g"))
+        source = "plugin: generate, with: { rate: 2000, template: '{\"n\":{n}}' }"
+        run = self.start("run", self.to_kafka(source=source), "--set", "shutdown_deadline=2s", env=env)
+        reader = self.start("run", self.from_kafka(), "--set", "shutdown_deadline=2s", env=env)
+        self.wait_lines(reader, 1000)
+        broker.pause()
+        try:
+            time.sleep(1)
+            run.stop(exit=3, seconds=20)
+            reader.stop(exit=None, seconds=20)
+        finally:
+            broker.resume()
+        self.assertIn(reader.process.returncode, (0, 3))
+
+
+class Messages(Kafka):
+
+    def test_a_topic_that_is_not_there_halts(self):
+        self.write_numbers(5)
+        env = self.env(TOPIC=self.name("nowhere"), GROUP=self.name("g"))
+        said = r"topic 'nowhere_\d+_\d+' does not exist; create it or set create_topic"
+        run = self.plumbline("run", self.to_kafka(), env=env, exit=1)
+        self.assertRegex(run.stderr, said)
+        run = self.plumbline("run", self.from_kafka(), env=env, exit=1)
+        self.assertRegex(run.stderr, said)
+        self.assertNotIn(env["TOPIC"], self.kafka.topics())
+
+    def test_a_source_makes_its_topics_where_asked(self):
+        env = self.env(TOPIC=self.name("made"), GROUP=self.name("g"))
+        extra = ', create_topic: { partitions: 4, config: { retention.ms: "-1" } }'
+        reader = self.start("run", self.from_kafka(extra=extra), env=env)
+        reader.wait_log("assigned 4 partitions")
+        self.assertEqual(self.kafka.topics()[env["TOPIC"]], 4)
+        other = self.start("run", self.from_kafka("other.yaml", extra=extra), env=env | {"GROUP": self.name("g")})
+        other.wait_log("assigned 4 partitions")   # the topic is there already, which is as good
+        self.kafka.produce(env["TOPIC"], ['{"n":1}'])
+        self.wait_lines(reader, 2)
+        reader.stop()
+        other.stop()
+
+    def test_brokers_that_do_not_answer_are_told_once(self):
+        self.write_numbers(5)
+        env = {"BROKERS": "127.0.0.1:1,127.0.0.1:2", "TOPIC": "t", "GROUP": "g"}
+        run = self.start("run", self.to_kafka(), "--set", "shutdown_deadline=1s", env=env)
+        reader = self.start("run", self.from_kafka(), env=env)
+        time.sleep(5)
+        run.stop(exit=3)
+        reader.stop()
+        for each in (run, reader):
+            self.assertEqual(len(re.findall("no broker of 127.0.0.1:1,127.0.0.1:2 answers", each.stderr)), 1, each.stderr)
+            self.assertLess(len(each.stderr.splitlines()), 8, each.stderr)
+
+    def test_properties_that_are_wrong_are_found_without_connecting(self):
+        self.to_kafka(extra=", librdkafka: { linger.msec: 5 }", path="a.yaml")
+        self.to_kafka(extra=", librdkafka: { acks: 1 }", path="b.yaml")
+        self.from_kafka(extra=", librdkafka: { enable.auto.commit: true }", path="c.yaml")
+        self.from_kafka(extra=", librdkafka: { fetch.wait.max.ms: soon }", path="d.yaml")
+        env = {"BROKERS": "127.0.0.1:1", "TOPIC": "t", "GROUP": "g"}
+        said = "".join(self.plumbline("check", f"{name}.yaml", env=env, exit=2).stderr for name in "abcd")
+        self.assertRegex(said, r"a\.yaml:7:\d+: .*no property linger\.msec; did you mean linger\.ms\?")
+        self.assertRegex(said, r"b\.yaml:7:\d+: .*acks cannot be set here: fewer acknowledgements than all lose records")
+        self.assertRegex(said, r"c\.yaml:5:\d+: .*enable\.auto\.commit cannot be set here")
+        self.assertRegex(said, r"d\.yaml:5:\d+: .*fetch\.wait\.max\.ms")
+
+
+class Rewind(Kafka):
+
+    def test_state_is_rebuilt_from_what_was_committed(self):
+        env = self.env(TOPIC=self.topic(2), GROUP=self.name("g"))
+        self.pipeline("p.yaml", '''
+            sources:
+              in: { plugin: kafka, with: { brokers: "${BROKERS}", topics: "${TOPIC}", group: "${GROUP}" } }
+            transforms:
+              sum:
+                from: in
+                state: { rebuild: 1h }
+                lua: |
+                  state.sum = state.sum or 0
+                  function on_record(r)
+                    state.sum = state.sum + r.n
+                    r.sum = state.sum
+                    return r
+                  end
+            sinks: { out: { from: sum, plugin: file, with: { path: out.jsonl } } }
+        ''')
+        self.kafka.produce(env["TOPIC"], [(f"k{n}", json.dumps({"n": 1})) for n in range(500)])
+        first = self.start("run", "p.yaml", env=env)
+        self.wait_lines(first, 500)
+        first.stop()
+        self.assertEqual(self.records("out.jsonl")[-1]["sum"], 500)
+        second = self.start("run", "p.yaml", env=env)
+        second.wait_log("rewound by 3600 s of event time")
+        time.sleep(2)
+        self.kafka.produce(env["TOPIC"], [("x", json.dumps({"n": 1000}))])
+        self.wait_lines(second, 501)
+        second.stop()
+        found = self.records("out.jsonl")
+        self.assertEqual(len(found), 501, "what is read again to rebuild is not given out again")
+        self.assertEqual(found[-1]["sum"], 1500)
+        self.assertEqual(second.components["in"]["replayed"], 500)
