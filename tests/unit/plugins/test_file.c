@@ -520,7 +520,8 @@ static void csv_comes_back_as_it_went(void **state)
     enum { ROWS = 20000, WIDTH = 128 };
     static const char *const pieces[] = {"a", ",", "\\\"", "\\n", "\\r", ";", " ", "\xC3\xA9", ""};
     char(*text)[WIDTH] = malloc(ROWS * sizeof *text);
-    const char *payloads[ROWS + 1] = {NULL};
+    const char **payloads = calloc(ROWS + 1, sizeof *payloads);
+    assert_true(text && payloads);
     uint32_t random = 1;
     for (int i = 0; i < ROWS; i++) {
         size_t len = 0;
