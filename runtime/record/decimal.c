@@ -208,10 +208,11 @@ static void drop_zeros(pl_wide *wide, uint32_t *scale, uint32_t least)
     }
     for (uint32_t digits = 16; digits > 0; digits /= 2) {
         while (*scale - least >= digits) {
-            pl_wide shorter = *wide;
+            pl_wide shorter;
+            pl_wide_set(&shorter, wide->limb, wide->used);
             if (pl_wide_div_small(&shorter, pl_wide_pow10[digits]) != 0)
                 break;
-            *wide = shorter;
+            pl_wide_set(wide, shorter.limb, shorter.used);
             *scale -= digits;
         }
     }

@@ -40,7 +40,8 @@ pl_decimal_status pl_decimal_parse(pl_str text, pl_decimal *out)
     pl_lexeme parts;
     if (!pl_lexeme_split(text, &parts))
         return PL_DECIMAL_SYNTAX;
-    pl_wide wide = {.used = 0};
+    pl_wide wide;
+    wide.used = 0; /* the limbs need no clearing */
     size_t count = 0;
     if (!add_digits(&wide, parts.whole, &count) || !add_digits(&wide, parts.fraction, &count))
         return PL_DECIMAL_RANGE;
@@ -67,7 +68,8 @@ pl_decimal_status pl_decimal_from_scaled(pl_str integer, uint32_t decimals, pl_d
             return PL_DECIMAL_SYNTAX;
     if (digits.len == 0)
         return PL_DECIMAL_SYNTAX;
-    pl_wide wide = {.used = 0};
+    pl_wide wide;
+    wide.used = 0; /* the limbs need no clearing */
     size_t count = 0;
     if (decimals > PL_DECIMAL_SCALE_MAX || !add_digits(&wide, digits, &count))
         return PL_DECIMAL_RANGE;
