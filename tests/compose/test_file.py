@@ -124,7 +124,7 @@ class Docker(unittest.TestCase):
         """On the Dockerfile's own Debian the packages of what the binary and its plugins need are those it names."""
         build = os.environ.get("PLUMBLINE_BUILD", os.path.join(model.ROOT, "build"))
         plugins = os.path.join(build, "plugins")
-        files = [os.path.join(build, "plumbline"), *(os.path.join(plugins, f) for f in os.listdir(plugins))]
+        files = [os.path.join(build, "plumbline"), *(os.path.join(plugins, f) for f in os.listdir(plugins) if f.endswith(".so"))]
         needed = set()
         for path in files:
             said = subprocess.run(["objdump", "-p", path], capture_output=True, text=True, check=True).stdout

@@ -24,6 +24,7 @@ BUILD = os.environ.get("PLUMBLINE_BUILD", os.path.join(model.ROOT, "build"))
 KAFKA = "4.1.0"
 TOOLS = {"kafka-topics.sh": "org.apache.kafka.tools.TopicCommand",
          "kafka-broker-api-versions.sh": "org.apache.kafka.tools.BrokerApiVersionsCommand"}
+HASTE = {"CHAIN_EVERY": "1s", "SETTLE": "2s", "IDLE": "5s"}     # the simulated market is faster than the real one
 SERVICES = ("api_producer", "producer", "api_consumer", "consumer", "accuracy")
 
 
@@ -144,7 +145,7 @@ class Services(unittest.TestCase):
     def start_service(cls, name):
         """As the image would: its entry point, the service's command and environment, a state directory of its own."""
         state = os.path.join(cls.folder, name)
-        env = {"STATE_DIRECTORY": state, **cls.environment(name)}
+        env = {"STATE_DIRECTORY": state, **cls.environment(name), **HASTE}
         if name == "api_producer":          # the APIs themselves cannot be reached from a test
             env |= {"COINGECKO_URL": cls.at["coingecko"], "COINPAPRIKA_URL": cls.at["coinpaprika"]}
         argv = [os.path.join(BUILD, "plumbline"), *map(cls.moved, cls.file[name]["command"])]
