@@ -86,9 +86,13 @@ static void begin_tick(pl_source_stage *source, int64_t now_ns)
 {
     pl_poll_state *poll = &source->poll;
     int64_t every_ns = poller_of(source)->every_ns(self_of(source));
-    for (size_t i = 0; poll->started && i < poll->count; i++)
-        if (!poll->items[i].done)
-            give_up(source, i, "no answer before the next tick");
+    for (size_t i = 0; poll->started && i < poll->count; i++) {
+        int64_t due_ns = poll->items[i].retry.due_ns;
+        if (poll->items[i].done)
+            continue;
+        give_up(source, i, due_ns > now_ns ? "the server asked to wait" : "no answer before the next tick");
+        poll->items[i].retry.due_ns = due_ns > now_ns ? due_ns : 0; /* Retry-After may be longer than many ticks */
+    }
     int64_t unix_ns = pl_flow_unix(source->stage.flow);
     for (int missed = 0; poll->started && now_ns - poll->next_tick_ns >= every_ns; missed++) {
         poll->tick_unix_ns = unix_ns - (now_ns - poll->next_tick_ns);
