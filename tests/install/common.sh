@@ -29,7 +29,7 @@ need_packages() {
     return 0
   }
   local here missing=() name
-  here=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null | sed -n 's/ installed$//p')
+  here=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null | sed -n 's/ installed$//p' || true)   # fails when one is unknown
   for name in "$@"; do
     grep -qxF -- "$name" <<<"$here" || missing+=("$name")
   done

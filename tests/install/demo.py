@@ -120,7 +120,7 @@ class Market(Part):
 
 class Sqlite:
     def __init__(self, path):
-        self.path = path
+        self.path, self.where = path, f"{path}; "
         self.next = (f'sqlite3 {path} "SELECT pair, at, deviation_pct, ref_spread_pct, verdict FROM price_deviation\n'
                      f"      WHERE basis = 'update' ORDER BY at DESC LIMIT 10\"   # each new round as of its update",
                      f'sqlite3 {path} "SELECT pair, count(*), avg(abs(deviation_pct)), max(abs(deviation_pct)),\n'
@@ -144,9 +144,12 @@ class Tables:
     def __init__(self, server):
         self._server = server
         psql = f"psql '{server.dsn}' -c"
-        self.path = "database kafka_sink (as long as this demo runs)"
-        self.next = (f'{psql} "SELECT * FROM price_deviation ORDER BY at DESC LIMIT 10"',
-                     f'{psql} "SELECT * FROM contract_price"', f'{psql} "SELECT * FROM api_price"')
+        self.where, self.next = "", ()     # the database goes with the demo, so the questions to ask it are told at its start
+        print("While this runs, ask from another terminal:")
+        for line in (f'{psql} "SELECT * FROM price_deviation ORDER BY at DESC LIMIT 10"',
+                     f'{psql} "SELECT * FROM contract_price"', f'{psql} "SELECT * FROM api_price"'):
+            print("  " + line)
+        print(flush=True)
 
     def ask(self, sql):
         present = self._server.sql("SELECT count(*) FROM pg_class WHERE relname IN ('price_deviation', 'contract_price')"
@@ -194,7 +197,7 @@ def finish(store, measured, wanted):
     counts = store.ask(table.COUNTS)
     if counts:
         print("\nStored so far: " + ", ".join(f"{n} {basis}/{verdict}" for basis, verdict, n in counts))
-    print(f"\nWhere to look next: {store.path}; logs in build/logs/")
+    print(f"\nWhere to look next: {store.where}logs in build/logs/")
     for line in store.next:
         print("  " + line)
     print("What each column means: README.md; how it is computed: scripts/accuracy.lua", flush=True)
