@@ -216,6 +216,7 @@ static pl_stepped run(pl_source_stage *source, int64_t now_ns)
     pl_flow *flow = stage->flow;
     if (now_ns < source->resume_ns && !atomic_exchange(&source->woken, false))
         return pl_step_idle(source->resume_ns);
+    source->resume_ns = 0; /* so that a wake is not forgotten if there is no memory for it now */
     if (now_ns < source->retry.due_ns)
         return pl_step_idle(source->retry.due_ns);
     atomic_store(&source->waits_for_memory, true);
