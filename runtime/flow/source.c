@@ -78,16 +78,20 @@ void pl_source_publish(pl_source_stage *source)
     }
 }
 
-static void retire(pl_source_stage *source, pl_ack_block *block)
+void pl_source_retire_block(pl_source_stage *source, pl_ack_block *block)
 {
-    if (++block->popped < block->count || block == source->block)
-        return;
     if (pl_ack_block_idle(block)) {
         pl_free(block);
         return;
     }
     block->next = source->given_up;
     source->given_up = block;
+}
+
+static void retire(pl_source_stage *source, pl_ack_block *block)
+{
+    if (++block->popped == block->count && block != source->block)
+        pl_source_retire_block(source, block);
 }
 
 static void sweep(pl_source_stage *source)

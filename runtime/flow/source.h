@@ -65,6 +65,8 @@ pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name);
 void pl_source_close_lane(pl_source_stage *source, uint32_t lane, int64_t deadline_ns, uint64_t *settled_position);
 /* Sends what was emitted since the last time. */
 void pl_source_publish(pl_source_stage *source);
+/* Frees a block of which nothing is in a lane any more: now, or once nobody downstream refers to it. */
+void pl_source_retire_block(pl_source_stage *source, pl_ack_block *block);
 /* Takes back what is settled and commits it. */
 void pl_source_collect(pl_source_stage *source);
 bool pl_source_full(const pl_source_stage *source);

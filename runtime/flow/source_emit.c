@@ -83,7 +83,7 @@ static bool begin(pl_source_stage *source)
     if (!full || full->count == full->capacity) {
         source->block = pl_ack_block_new(PL_SOURCE_BATCH_RECORDS);
         if (full && full->popped == full->count)
-            pl_free(full); /* else the last pop does it */
+            pl_source_retire_block(source, full); /* else the last pop does it */
     }
     return source->building && source->block;
 }
