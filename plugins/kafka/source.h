@@ -92,21 +92,24 @@ kafka_partition *kafka_partition_of(kafka_source_self *source, const rd_kafka_me
 kafka_partition *kafka_partition_named(kafka_source_self *source, const char *topic, int32_t partition);
 void kafka_partitions_clear(kafka_source_self *source);
 
-/* ---- commit.c -------------------------------------------------------------- */
+/* ---- marks.c ---------------------------------------------------------------- */
 
 /* Remembers the event time of a record that was handed over. */
 void kafka_marks_add(kafka_marks *marks, int64_t offset, int64_t time_ms);
 /* Event time of the newest mark at or before `offset`, which is then dropped with all before; `otherwise` if none. */
 int64_t kafka_marks_take(kafka_marks *marks, int64_t offset, int64_t otherwise);
+/* The text kept beside a committed offset, "t=<unix ms>", and back: -1 when it is not ours. */
+int kafka_commit_note(int64_t time_ms, char *out, size_t size);
+int64_t kafka_commit_note_time(const void *note, size_t size);
+
+/* ---- commit.c -------------------------------------------------------------- */
+
 /* All up to offset is settled. */
 void kafka_settled(kafka_partition *partition, int64_t offset);
 /* Sends what is due and takes answers; never waits. */
 void kafka_commit_tick(kafka_source_self *source);
 /* Commits what is settled in these partitions (NULL: all) and waits for the answers, until deadline_ns. */
 void kafka_commit_now(kafka_source_self *source, const rd_kafka_topic_partition_list_t *only, int64_t deadline_ns);
-/* The text kept beside a committed offset, "t=<unix ms>", and back: -1 when it is not ours. */
-int kafka_commit_note(int64_t time_ms, char *out, size_t size);
-int64_t kafka_commit_note_time(const void *note, size_t size);
 
 /* ---- fetch.c --------------------------------------------------------------- */
 
