@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <record/encode.h>
 
+enum { SHOWN_MAX = 80 };
+
 static void no_memory(pl_source_stage *source)
 {
     pl_error error = {.struct_size = sizeof error};
@@ -31,6 +33,17 @@ static const pl_field *copied_headers(pl_arena *arena, const pl_emission *emissi
     return headers;
 }
 
+/* Seconds until the year 2262, where a count of nanoseconds ends; what is more is milli-, then micro-, then
+ * nanoseconds. */
+static bool time_of_number(int64_t number, int64_t *time_ns)
+{
+    static const int64_t units[] = {1000000000, 1000000, 1000, 1};
+    for (size_t i = 0; number >= 0 && i < sizeof units / sizeof *units; i++)
+        if (!__builtin_mul_overflow(number, units[i], time_ns))
+            return true;
+    return false;
+}
+
 /* Event time from the payload's own fields: text as RFC 3339, a number as seconds, or milli-, micro- or nanoseconds by
  * its size. PL_END: none of the fields is there. */
 static pl_status time_of(pl_source_stage *source, int64_t *time_ns, pl_error *error)
@@ -46,15 +59,15 @@ static pl_status time_of(pl_source_stage *source, int64_t *time_ns, pl_error *er
         (void)pl_path_format(&source->setup.time_paths[i], path, sizeof path);
         if (value.type == PL_STR && pl_time_parse(value.as.s, time_ns))
             return PL_OK;
-        if (value.type != PL_INT || value.as.i < 0)
-            return pl_fail(error, PL_REJECT, "event time %s is no RFC 3339 time: %.*s", path,
-                           value.type == PL_STR ? (int)value.as.s.len : 0, value.type == PL_STR ? value.as.s.ptr : "");
-        int64_t number = value.as.i;
-        *time_ns = number < 100000000000         ? number * 1000000000
-                   : number < 100000000000000    ? number * 1000000
-                   : number < 100000000000000000 ? number * 1000
-                                                 : number;
-        return PL_OK;
+        if (value.type == PL_INT && time_of_number(value.as.i, time_ns))
+            return PL_OK;
+        char number[24];
+        (void)snprintf(number, sizeof number, "%" PRId64, value.type == PL_INT ? value.as.i : 0);
+        pl_str shown = value.type == PL_INT                               ? PL_S(number)
+                       : value.type == PL_STR || value.type == PL_DECIMAL ? value.as.s
+                                                                          : PL_S("a value of another type");
+        return pl_fail(error, PL_REJECT, "event time %s is no RFC 3339 time: %.*s", path,
+                       shown.len < SHOWN_MAX ? (int)shown.len : SHOWN_MAX, shown.ptr);
     }
     return PL_END;
 }
