@@ -65,6 +65,8 @@ static void gap(pl_source_stage *source, size_t index, int64_t tick_unix_ns, con
         pl_encode_payload(batch->arena, fields, sizeof fields / sizeof *fields, &record->payload, &error) == PL_OK) {
         record->time_unix_ns = tick_unix_ns;
         record->lane = source->poll.items[index].lane->index;
+        record->position =
+            ++source->poll.items[index].position; /* or durable state would take it for one it has seen */
         record->stream = pl_arena_str(batch->arena, PL_S(source->stage.name));
         if (pl_stage_send(&source->stage, port, batch))
             return;
