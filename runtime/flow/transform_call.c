@@ -45,6 +45,7 @@ static pl_status on_defer(void *self, int64_t at_unix_ns, pl_str key, int ref, p
 {
     pl_transform_stage *transform = self;
     pl_call *call = &transform->call;
+    at_unix_ns = at_unix_ns == INT64_MAX ? at_unix_ns - 1 : at_unix_ns; /* the end of time itself means "never" */
     bool known = pl_defers_find(&transform->defers, at_unix_ns, key) != NULL;
     for (size_t i = 0; !known && i < call->defer_count; i++)
         known = call->defers[i].at == at_unix_ns && call->defers[i].key_len == key.len &&
@@ -121,10 +122,10 @@ static void halt(pl_transform_stage *transform, const pl_error *error)
     pl_flow_halt(transform->stage.flow, transform->stage.name, error);
 }
 
-static void dead(pl_transform_stage *transform, const pl_record *record, const pl_error *error)
+static void dead(pl_transform_stage *transform, const pl_record *record, const pl_error *error, bool in_script)
 {
     pl_stage *stage = &transform->stage;
-    pl_str reasons = pl_script_reasons(transform->script);
+    pl_str reasons = in_script ? pl_script_reasons(transform->script) : (pl_str){NULL, 0};
     pl_dead_letter why = {"transform", error->code ? "script" : "reject", reasons.len ? reasons : PL_S(error->message),
                           1};
     pl_count(&stage->account.errors, 1);
@@ -193,7 +194,7 @@ void pl_transform_record(pl_transform_stage *transform, const pl_record *record,
     if (!ok || failed) {
         if (!replay)
             pl_count(&account->dead_lettered, 1);
-        dead(transform, record, &error); /* takes over our reference */
+        dead(transform, record, &error, !failed); /* takes over our reference */
         return;
     }
     bool pending = transform->pending_inputs > pending_before;
@@ -221,7 +222,7 @@ void pl_transform_deferred(pl_transform_stage *transform, pl_deferred *deferred)
     } else if (deferred->live) {
         outcome = &account->dead_lettered;
         pl_ack_add(deferred->group, 1); /* the dead letter's */
-        dead(transform, envelope, &error);
+        dead(transform, envelope, &error, true);
     }
     pl_count(outcome, deferred->inputs);
     transform->pending_inputs -= deferred->inputs;
