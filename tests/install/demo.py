@@ -201,9 +201,10 @@ def finish(store, measured, wanted):
     for line in store.next:
         print("  " + line)
     print("What each column means: README.md; how it is computed: scripts/accuracy.lua", flush=True)
-    if wanted and measured != set(table.PAIRS):
+    if wanted is not None and measured != set(table.PAIRS):
         missing = ", ".join(sorted(set(table.PAIRS) - measured))
-        raise Stop(1, f"no deviation was measured for {missing}; build/logs/ may tell why")
+        raise Stop(1, f"no deviation was measured for {missing} in {wanted:g} s (the first come after about "
+                      "five); build/logs/ may tell why")
 
 
 def run(args, store, env, commands, title):
@@ -217,7 +218,7 @@ def run(args, store, env, commands, title):
         measured = show(store, parts, args, title)
     finally:
         stop(parts)
-    finish(store, measured, args.length is not None)
+    finish(store, measured, args.length)
 
 
 def environment(args):
