@@ -6,7 +6,7 @@ import shlex
 LANGUAGES = ("yaml", "lua", "c", "sh", "sql", "json", "text")
 DIRECTIVE = re.compile(r"<!--\s*example:\s*(.*?)\s*-->", re.S)
 FENCE = re.compile(r"^(\s*)```\s*([\w+-]*)\s*$")
-KEYS = {"file", "exit", "output", "quote", "run", "sqlite", "postgresql", "empty-ok", "elsewhere", "skip", "env"}
+KEYS = {"file", "exit", "output", "quote", "run", "sqlite", "postgresql", "empty-ok", "elsewhere", "half", "skip", "env"}
 
 
 class PageError(Exception):

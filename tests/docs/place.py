@@ -195,6 +195,8 @@ class Place:
             body = "".join("      " + line + "\n" for line in text.strip().split("\n"))
             text = f"sources:\n  example:\n    plugin: {self.page.stem}\n    with:\n{body}"
         self.write(name, text)
+        if "half" in how:
+            return
         rest = rest_of(text, os.path.basename(name)) if status == 0 else ""
         if rest:
             name = self.write(os.path.join(os.path.dirname(name), f"whole_{self.count}.yaml"), rest)
