@@ -57,23 +57,36 @@ static const struct {
     {"uuid", "uuid", TYPE_UUID},
 };
 
+static bool skip(const char **at, const char *word)
+{
+    *at += strspn(*at, " ");
+    size_t len = strlen(word);
+    bool there = strncasecmp(*at, word, len) == 0;
+    *at += there ? len : 0;
+    return there;
+}
+
+static bool take_number(const char **at, unsigned long *number)
+{
+    char *end;
+    *at += strspn(*at, " ");
+    *number = strtoul(*at, &end, 10);
+    bool digits = isdigit((unsigned char)**at);
+    *at = end;
+    return digits;
+}
+
 /* numeric(P) or numeric(P,S), as PostgreSQL bounds them. */
 static bool parse_numeric(const char *text, table_column *column)
 {
-    unsigned precision, scale = 0;
-    int end = 0;
-    bool matched = sscanf(text, "numeric ( %4u , %4u )%n", &precision, &scale, &end) == 2 && end > 0 && !text[end];
-    if (!matched) {
-        scale = 0;
-        end = 0;
-        matched = sscanf(text, "numeric ( %4u )%n", &precision, &end) == 1 && end > 0 && !text[end];
-    }
-    if (!matched || precision < 1 || precision > NUMERIC_DIGITS_MAX || scale > precision) {
+    unsigned long precision, scale = 0;
+    if (!skip(&text, "numeric") || !skip(&text, "(") || !take_number(&text, &precision) ||
+        (skip(&text, ",") && !take_number(&text, &scale)) || !skip(&text, ")") || text[0] != '\0') {
         return false;
     }
     column->type = TYPE_NUMERIC;
-    (void)snprintf(column->sql_type, sizeof column->sql_type, "numeric(%u,%u)", precision, scale);
-    return true;
+    (void)snprintf(column->sql_type, sizeof column->sql_type, "numeric(%lu,%lu)", precision, scale);
+    return precision >= 1 && precision <= NUMERIC_DIGITS_MAX && scale <= precision;
 }
 
 static bool parse_type(const char *text, table_column *column)
@@ -91,7 +104,8 @@ static bool parse_type(const char *text, table_column *column)
 int table_find(const table *compiled, const char *name)
 {
     for (size_t i = 0; i < compiled->count; i++) {
-        if (strcmp(compiled->columns[i].name, name) == 0) {
+        const char *own = compiled->columns[i].name; /* NULL: not compiled yet */
+        if (own && strcmp(own, name) == 0) {
             return (int)i;
         }
     }

@@ -179,7 +179,7 @@ static bool take_offset(const char **at, const char *end, int64_t *offset_s)
         !take_digits(at, end, 2, 59, &minutes)) {
         return false;
     }
-    *offset_s = (*sign == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
+    *offset_s = (*sign == '-' ? -1 : 1) * (int64_t)(hours * 3600 + minutes * 60);
     return true;
 }
 
@@ -240,10 +240,11 @@ void text_json_string(text_buf *buf, pl_str text)
         if (form) {
             *at++ = *form;
         } else {
-            memcpy(at, "u00", 3);
-            at[3] = hex[c >> 4];
-            at[4] = hex[c & 15];
-            at += 5;
+            *at++ = 'u';
+            *at++ = '0';
+            *at++ = '0';
+            *at++ = hex[c >> 4];
+            *at++ = hex[c & 15];
         }
     }
     *at++ = '"';

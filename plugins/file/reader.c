@@ -86,14 +86,17 @@ static uint64_t remembered_offset(const file_reader *reader, uint64_t size)
     const pl_store *store = store_of(reader);
     pl_str value;
     char text[STORE_TEXT_MAX];
-    unsigned long long offset, len, hash;
     uint64_t found;
     if (!store || !store->get(reader->host, PL_S(reader->name), &value) || value.len >= sizeof text) {
         return 0;
     }
     memcpy(text, value.ptr, value.len);
     text[value.len] = '\0';
-    if (sscanf(text, "%llu %llu %llx", &offset, &len, &hash) != 3 || len > FINGER_BYTES) {
+    char *at = text, *end;
+    uint64_t offset = strtoull(at, &at, 10);
+    uint64_t len = strtoull(at, &at, 10);
+    uint64_t hash = strtoull(at, &end, 16);
+    if (end == at || len > FINGER_BYTES) {
         warn(reader, "what was remembered of it cannot be read; reading it from its start");
         return 0;
     }

@@ -60,7 +60,7 @@ static void sync_folder(const file_writer *writer)
 static char *read_tail(int fd, off_t size, size_t *len)
 {
     *len = 0;
-    for (off_t want = TAIL_STEP; want < 2 * TAIL_MAX; want *= 4) {
+    for (off_t want = TAIL_STEP; want < 2 * (off_t)TAIL_MAX; want *= 4) {
         off_t from = size > want ? size - want : 0;
         size_t have = (size_t)(size - from);
         char *tail = malloc(have + 1);

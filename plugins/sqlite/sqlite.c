@@ -99,7 +99,7 @@ static void interrupt(void *opaque)
 static int on_busy(void *opaque, int calls)
 {
     sink *self = opaque;
-    struct timespec step = {.tv_nsec = 5 * 1000000};
+    struct timespec step = {.tv_nsec = 5000000};
     if (atomic_load(&self->interrupted) || (int64_t)calls * step.tv_nsec >= self->config->busy_timeout) {
         return 0;
     }

@@ -39,10 +39,10 @@ static pl_status wait_for(pg_link *link, short events, int64_t deadline_ns, cons
 
 static void on_notice(void *opaque, const char *message)
 {
-    const pl_host *host = opaque;
+    const pg_link *link = opaque;
     char line[200];
     (void)snprintf(line, sizeof line, "%.*s", (int)strcspn(message, "\n"), message);
-    host->log(host, PL_DEBUG, line);
+    link->host->log(link->host, PL_DEBUG, line);
 }
 
 /* ---- Connecting ------------------------------------------------------------------------------ */
@@ -67,7 +67,7 @@ static pl_status start_connecting(pg_link *link, pl_error *error)
         return status;
     }
     (void)PQsetErrorVerbosity(link->connection, PQERRORS_VERBOSE);
-    (void)PQsetNoticeProcessor(link->connection, on_notice, (void *)(uintptr_t)link->host);
+    (void)PQsetNoticeProcessor(link->connection, on_notice, link);
     return PL_OK;
 }
 
