@@ -1,4 +1,4 @@
-#include "support_host.h"
+#include "support_files.h"
 
 #include <pthread.h>
 #include <sqlite3.h>
@@ -7,32 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static char folder[64];
-
 static const char *database(void)
 {
-    static char path[128];
-    (void)snprintf(path, sizeof path, "%s/t.sqlite", folder);
-    return path;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    (void)snprintf(folder, sizeof folder, "/tmp/pl-sqlite-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    static const char *const endings[] = {"", "-wal", "-shm", "-journal"};
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-        char path[160];
-        (void)snprintf(path, sizeof path, "%s%s", database(), endings[i]);
-        (void)unlink(path);
-    }
-    return rmdir(folder);
+    return at("t.sqlite");
 }
 
 #define COLUMNS                                                                                                        \
@@ -290,7 +267,7 @@ static void bad_options_are_named(void **state)
     }
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, files_set_up, files_tear_down)
 
 int main(void)
 {

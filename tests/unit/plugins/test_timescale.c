@@ -1,6 +1,6 @@
 /* Against a real server when PL_TEST_DSN names one (the integration tier runs this program on PostgreSQL and on
  * TimescaleDB); without it, what needs none. */
-#include "support_host.h"
+#include "support_files.h"
 
 #include <arpa/inet.h>
 #include <libpq-fe.h>
@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BATCH(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -421,15 +420,6 @@ static void a_silent_server_is_given_up_in_time(void **state)
     expect_failure(host, stub_write(host, BATCH(PRICE("A", "1"))), PL_RETRY, "no answer in time");
     stub_close(&host);
     (void)close(fd);
-}
-
-static void *interrupt_soon(void *opaque)
-{
-    stub *host = opaque;
-    struct timespec pause = {.tv_nsec = 20 * 1000000};
-    (void)nanosleep(&pause, NULL);
-    host->component->interrupt(host->self);
-    return NULL;
 }
 
 static void an_interrupt_ends_the_wait_for_a_silent_server(void **state)
