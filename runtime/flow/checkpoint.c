@@ -20,11 +20,15 @@ pl_status pl_checkpoint_open(pl_checkpoint *checkpoint, const char *path, int64_
     if (status != PL_OK || pl_checkpoint_decode(checkpoint, state, error) != PL_OK)
         return PL_FAILED;
     checkpoint->restored_count = checkpoint->seen_count;
-    checkpoint->covered = pl_calloc(checkpoint->seen_count + 1, sizeof *checkpoint->covered);
-    if (!checkpoint->covered)
-        return pl_fail(error, PL_HALT, "no memory");
-    for (size_t i = 0; i < checkpoint->seen_count; i++)
-        checkpoint->covered[i] = checkpoint->seen[i].greatest;
+    for (size_t i = 0; i < checkpoint->seen_count; i++) {
+        pl_seen *seen = &checkpoint->seen[i];
+        seen->covered = seen->greatest;
+        seen->uncovered = pl_calloc(seen->missing_count + 1, sizeof *seen->uncovered);
+        if (!seen->uncovered)
+            return pl_fail(error, PL_HALT, "no memory");
+        memcpy(seen->uncovered, seen->missing, seen->missing_count * sizeof *seen->missing);
+        seen->uncovered_count = seen->missing_count;
+    }
     return PL_OK;
 }
 
@@ -33,10 +37,10 @@ void pl_checkpoint_release(pl_checkpoint *checkpoint)
     for (size_t i = 0; i < checkpoint->seen_count; i++) {
         pl_free(checkpoint->seen[i].name);
         pl_free(checkpoint->seen[i].missing);
+        pl_free(checkpoint->seen[i].uncovered);
     }
     pl_free(checkpoint->seen);
     pl_free(checkpoint->seen_of);
-    pl_free(checkpoint->covered);
     pl_free(checkpoint->held);
     pl_free(checkpoint->waiting);
     pl_free(checkpoint->path);
@@ -101,9 +105,9 @@ bool pl_checkpoint_covers(pl_checkpoint *checkpoint, const pl_lane *lane, uint64
         return false;
     const pl_seen *seen = seen_of(checkpoint, lane);
     size_t index = seen ? (size_t)(seen - checkpoint->seen) : SIZE_MAX;
-    if (index >= checkpoint->restored_count || position > checkpoint->covered[index])
+    if (index >= checkpoint->restored_count || position > seen->covered)
         return false;
-    return !seen->missing_count || !listed(seen->missing, seen->missing_count, position);
+    return !seen->uncovered_count || !listed(seen->uncovered, seen->uncovered_count, position);
 }
 
 static bool hold(pl_checkpoint *checkpoint, pl_ack *ack)
@@ -138,8 +142,10 @@ bool pl_checkpoint_note(pl_checkpoint *checkpoint, const pl_lane *lane, const pl
         memmove(late, late + 1, (size_t)(seen->missing + seen->missing_count - late - 1) * sizeof *late);
         seen->missing_count--;
     }
-    if (seen && record->position > seen->greatest)
+    if (seen && (record->position > seen->greatest || !seen->any))
         seen->greatest = record->position;
+    if (seen)
+        seen->any = true;
     return hold(checkpoint, record->ack);
 }
 
@@ -149,9 +155,12 @@ bool pl_checkpoint_due(const pl_checkpoint *checkpoint, int64_t now_ns, bool fin
            (final || now_ns - checkpoint->last_ns >= checkpoint->every_ns);
 }
 
-/* What the merge holds back of a lane and is older than what was already processed. */
+/* What the merge holds back of a lane and is older than what was already processed, or another child of the same input.
+ */
 static bool note_missing(pl_checkpoint *checkpoint, const pl_merge_lane *lane)
 {
+    if (pl_merge_born(lane))
+        return true;
     pl_seen *seen = seen_of(checkpoint, lane->lane);
     if (!seen)
         return false;
@@ -162,7 +171,7 @@ static bool note_missing(pl_checkpoint *checkpoint, const pl_merge_lane *lane)
     size_t known = seen->missing_count; /* of earlier snapshots, not processed since */
     for (size_t i = 0; i < lane->count; i++) {
         uint64_t position = lane->heap[i].record->position;
-        if (position < seen->greatest && !listed(seen->missing, known, position))
+        if (seen->any && position <= seen->greatest && !listed(seen->missing, known, position))
             seen->missing[seen->missing_count++] = position;
     }
     qsort(seen->missing, seen->missing_count, sizeof *seen->missing, ascending);

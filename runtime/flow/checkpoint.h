@@ -17,9 +17,13 @@ enum { PL_CHECKPOINT_MAX_BYTES = 512 << 20 };
 
 typedef struct pl_seen {
     char *name;        /* the lane's */
+    bool any;          /* something of the lane was processed; else it is not written */
     uint64_t greatest; /* position processed */
-    uint64_t *missing; /* below it, not processed when the checkpoint was taken; ascending */
+    uint64_t *missing; /* up to it, not processed when the checkpoint was taken; ascending */
     size_t missing_count;
+    uint64_t covered; /* as restored from the file: greatest and missing then */
+    uint64_t *uncovered;
+    size_t uncovered_count;
 } pl_seen;
 
 typedef struct pl_checkpoint {
@@ -30,7 +34,6 @@ typedef struct pl_checkpoint {
     uint32_t *seen_of; /* by lane index: 1 + place in seen */
     size_t seen_of_capacity;
     size_t restored_count; /* the first so many of `seen` came from the file: they can cover */
-    uint64_t *covered;     /* greatest position of the restored ones, as of the file */
     pl_ack **held;         /* inputs processed since the last snapshot */
     size_t held_count, held_capacity;
     pl_ack **waiting; /* inputs of the snapshot, not all settled yet */

@@ -18,9 +18,14 @@ bool pl_checkpoint_encode(pl_checkpoint *checkpoint, pl_str state)
     put(out, FILE_VERSION, 4);
     put(out, 0, 4); /* CRC and length come last */
     put(out, 0, 8);
-    put(out, checkpoint->seen_count, 4);
+    size_t lanes = 0;
+    for (size_t i = 0; i < checkpoint->seen_count; i++)
+        lanes += checkpoint->seen[i].any ? 1 : 0;
+    put(out, lanes, 4);
     for (size_t i = 0; i < checkpoint->seen_count; i++) {
         const pl_seen *seen = &checkpoint->seen[i];
+        if (!seen->any) /* its position 0 is still to come */
+            continue;
         put(out, strlen(seen->name), 4);
         pl_buf_adds(out, seen->name);
         put(out, seen->greatest, 8);
@@ -75,6 +80,7 @@ static bool take_lane(pl_checkpoint *checkpoint, cursor *in)
     pl_seen *seen = in->bad ? NULL : pl_checkpoint_add(checkpoint, name);
     if (!seen)
         return false;
+    seen->any = true;
     seen->greatest = take(in, 8);
     size_t missing = (size_t)take(in, 4);
     if (in->bad || (size_t)(in->end - in->at) / 8 < missing)
