@@ -28,6 +28,8 @@ void pl_merge_release(pl_merge *merge)
 
 /* ---- lanes ---------------------------------------------------------------- */
 
+static pl_lane born = {.index = PL_LANE_NONE, .source_rank = UINT32_MAX, .name = (char[]){""}}; /* never written */
+
 static void no_longer_waiting(pl_merge *merge, uint32_t rank)
 {
     for (size_t i = 0; i < merge->waiting_count; i++)
@@ -59,7 +61,8 @@ static pl_merge_lane *lane_slot(pl_merge *merge, pl_lane *lane, int64_t now_ns)
         merge->lane_capacity = capacity;
     }
     no_longer_waiting(merge, lane->source_rank);
-    merge->lanes[merge->lane_count] = (pl_merge_lane){.lane = lane, .newest_unix_ns = INT64_MIN, .active_ns = now_ns};
+    merge->lanes[merge->lane_count] = (pl_merge_lane){
+        .lane = lane, .newest_unix_ns = INT64_MIN, .active_ns = now_ns, .closed = lane->index == PL_LANE_NONE};
     merge->slot_of[lane->index] = (uint32_t)++merge->lane_count;
     return &merge->lanes[merge->lane_count - 1];
 }
@@ -128,8 +131,7 @@ bool pl_merge_take(pl_merge *merge, const pl_packet *packet, int64_t now_ns)
     for (uint32_t i = 0; i < packet->count; i++) {
         const pl_record *record = packet->records[i];
         uint32_t slot = record->lane < merge->slot_capacity ? merge->slot_of[record->lane] : 0;
-        /* A record born of a timer has no lane of its own: it waits in the first there is. */
-        pl_merge_lane *lane = slot ? &merge->lanes[slot - 1] : merge->lane_count ? &merge->lanes[0] : NULL;
+        pl_merge_lane *lane = slot ? &merge->lanes[slot - 1] : lane_slot(merge, &born, now_ns);
         if (!lane || !push(lane, (pl_merge_item){record, packet->batch}))
             return false;
         pl_flow_batch_ref(packet->batch, 1);
@@ -140,18 +142,26 @@ bool pl_merge_take(pl_merge *merge, const pl_packet *packet, int64_t now_ns)
 
 /* ---- out -------------------------------------------------------------------- */
 
+static bool silent(const pl_merge *merge, const pl_merge_lane *lane, int64_t now_ns)
+{
+    return now_ns - lane->active_ns >= merge->setup.idle_ns;
+}
+
 static bool waited_for(const pl_merge *merge, const pl_merge_lane *lane, int64_t now_ns)
 {
     if (merge->ended || (lane->closed && lane->count == 0))
         return false;
-    return lane->count > 0 || now_ns - lane->active_ns < merge->setup.idle_ns;
+    return lane->count > 0 || !silent(merge, lane, now_ns);
 }
 
-static int64_t bound_of(const pl_merge *merge, const pl_merge_lane *lane)
+static int64_t bound_of(const pl_merge *merge, const pl_merge_lane *lane, int64_t now_ns)
 {
+    int64_t bound;
     if (lane->closed)
         return INT64_MAX;
-    return lane->newest_unix_ns == INT64_MIN ? INT64_MIN : lane->newest_unix_ns - merge->setup.slack_ns;
+    if (lane->newest_unix_ns == INT64_MIN || silent(merge, lane, now_ns))
+        return lane->newest_unix_ns;
+    return __builtin_sub_overflow(lane->newest_unix_ns, merge->setup.slack_ns, &bound) ? INT64_MIN : bound;
 }
 
 int64_t pl_merge_bound(const pl_merge *merge, int64_t now_ns)
@@ -163,7 +173,7 @@ int64_t pl_merge_bound(const pl_merge *merge, int64_t now_ns)
     int64_t lowest = INT64_MAX;
     for (size_t i = 0; i < merge->lane_count; i++) {
         const pl_merge_lane *lane = &merge->lanes[i];
-        int64_t bound = waited_for(merge, lane, now_ns) ? bound_of(merge, lane) : INT64_MAX;
+        int64_t bound = waited_for(merge, lane, now_ns) ? bound_of(merge, lane, now_ns) : INT64_MAX;
         lowest = bound < lowest ? bound : lowest;
     }
     return lowest;
@@ -204,7 +214,7 @@ static bool due_at_bound(const pl_merge *merge, const pl_merge_lane *first, int6
 {
     for (size_t i = 0; i < merge->lane_count; i++) {
         const pl_merge_lane *other = &merge->lanes[i];
-        if (other != first && waited_for(merge, other, now_ns) && bound_of(merge, other) == bound &&
+        if (other != first && waited_for(merge, other, now_ns) && bound_of(merge, other, now_ns) == bound &&
             lane_order(other, first) < 0)
             return false;
     }
@@ -221,6 +231,8 @@ bool pl_merge_next(pl_merge *merge, int64_t bound, int64_t now_ns, pl_merge_item
         return false;
     *item = pop(first);
     merge->buffered--;
+    if (first->count == 0) /* what kept it from saying more may have been what it had said */
+        first->active_ns = now_ns;
     return true;
 }
 
@@ -232,7 +244,7 @@ int64_t pl_merge_resume(const pl_merge *merge, int64_t now_ns)
     for (size_t i = 0; i < merge->lane_count; i++) {
         const pl_merge_lane *lane = &merge->lanes[i];
         int64_t until = lane->active_ns + merge->setup.idle_ns;
-        if (!lane->closed && lane->count == 0 && until > now_ns && until < soonest)
+        if (!lane->closed && until > now_ns && until < soonest)
             soonest = until;
     }
     return soonest;

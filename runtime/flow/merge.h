@@ -3,7 +3,11 @@
  *
  * A lane's bound is its newest event time less the slack: nothing older is expected from it. A record is due when no
  * other lane can still bring one before it. A lane that is silent for `idle` with nothing buffered is not waited for,
- * nor is a closed one; a source that has not opened a lane yet is waited for as long. One thread. */
+ * nor is a closed one; a source that has not opened a lane yet is waited for as long. Silence counts from when the
+ * lane's last record went out, and once it has lasted, the lane's slack is over too. Records without a lane of their
+ * own (born of a timer, or in place of a sample) wait in a lane that is never waited for.
+ *
+ * `now_ns` is the caller's time spent listening: while it could not take anything in, nobody was silent. One thread. */
 #ifndef PL_FLOW_MERGE_H
 #define PL_FLOW_MERGE_H
 #include <flow/batch.h>
@@ -24,7 +28,7 @@ typedef struct pl_merge_lane {
     pl_merge_item *heap; /* by (time, position) */
     size_t count, capacity;
     int64_t newest_unix_ns; /* INT64_MIN: nothing yet */
-    int64_t active_ns;      /* monotonic; when it last said something */
+    int64_t active_ns;      /* when it last said something, or its last record went out */
     bool closed;
     bool told, told_closed; /* what downstream knows */
     int64_t told_unix_ns;
@@ -42,6 +46,12 @@ typedef struct pl_merge {
     size_t buffered; /* records */
     bool ended;      /* no more input: everything is due */
 } pl_merge;
+
+/* The lane of records that have none. */
+static inline bool pl_merge_born(const pl_merge_lane *lane)
+{
+    return lane->lane->index == PL_LANE_NONE;
+}
 
 bool pl_merge_init(pl_merge *merge, const pl_merge_setup *setup, int64_t now_ns);
 void pl_merge_release(pl_merge *merge);

@@ -34,6 +34,8 @@ static pl_lane_mark progress(const pl_transform_stage *transform, const pl_merge
 
 static bool news(const pl_transform_stage *transform, const pl_merge_lane *lane)
 {
+    if (pl_merge_born(lane))
+        return false;
     pl_lane_mark mark = progress(transform, lane);
     return mark.time_unix_ns != lane->told_unix_ns || mark.closed != lane->told_closed || !lane->told;
 }
@@ -123,12 +125,12 @@ static bool run_merged(pl_transform_stage *transform)
     pl_merge *merge = &transform->merge;
     bool ran = false;
     for (int i = 0; i < RUN_RECORDS && !out_full(transform); i++) {
-        int64_t bound = pl_merge_bound(merge, transform->now_ns);
+        int64_t bound = pl_merge_bound(merge, transform->listened_ns);
         int64_t head = pl_merge_head(merge);
         if (run_due_defers(transform, head < bound ? head : bound))
             ran = true;
         pl_merge_item item;
-        if (out_full(transform) || !pl_merge_next(merge, bound, transform->now_ns, &item))
+        if (out_full(transform) || !pl_merge_next(merge, bound, transform->listened_ns, &item))
             return ran;
         pl_transform_record(transform, item.record, item.batch);
         pl_flow_batch_unref(item.batch);
@@ -146,7 +148,7 @@ static void run_packet(pl_transform_stage *transform, const pl_packet *packet)
             (void)run_due_defers(transform, packet->records[i]->time_unix_ns);
         pl_transform_record(transform, packet->records[i], packet->batch);
     }
-    if (!pl_merge_observe(merge, packet, transform->now_ns))
+    if (!pl_merge_observe(merge, packet, transform->listened_ns))
         halt_no_memory(transform);
 }
 
@@ -163,7 +165,7 @@ static bool take_packet(pl_transform_stage *transform)
     pl_count(&account->replayed, replayed);
     transform->heard_ns = transform->now_ns;
     if (transform->setup.ordered) {
-        if (!pl_merge_take(&transform->merge, &packet, transform->now_ns))
+        if (!pl_merge_take(&transform->merge, &packet, transform->listened_ns))
             halt_no_memory(transform);
     } else {
         run_packet(transform, &packet);
@@ -221,7 +223,7 @@ static bool start(pl_transform_stage *transform)
 {
     transform->started = true;
     pl_stage *stage = &transform->stage;
-    transform->heard_ns = transform->now_ns;
+    transform->heard_ns = transform->listened_ns = transform->looked_ns = transform->now_ns;
     transform->out = pl_calloc(stage->port_count + 1, sizeof *transform->out);
     transform->call.marks = pl_calloc(stage->port_count + 1, sizeof *transform->call.marks);
     transform->timer_count = transform->script ? pl_script_timer_count(transform->script) : 0;
@@ -246,8 +248,10 @@ static int64_t resume_at(const pl_transform_stage *transform, int64_t timer_ns)
     const pl_merge *merge = &transform->merge;
     int64_t resume = timer_ns;
     if (merge->buffered || pl_defers_pending(&transform->defers)) {
-        int64_t idle = transform->setup.ordered ? pl_merge_resume(merge, transform->now_ns)
+        int64_t idle = transform->setup.ordered ? pl_merge_resume(merge, transform->listened_ns)
                                                 : transform->heard_ns + transform->setup.merge.idle_ns;
+        if (transform->setup.ordered && idle != INT64_MAX)
+            idle += transform->now_ns - transform->listened_ns;
         resume = idle < resume ? idle : resume;
     }
     if (transform->setup.durable && !pl_checkpoint_done(&transform->checkpoint)) {
@@ -271,6 +275,30 @@ static pl_stepped finish(pl_transform_stage *transform)
     return pl_step_idle(transform->now_ns + PL_FLOW_TICK_NS / 10);
 }
 
+/* Counts the time since the last look if we were listening then, that is, if there was or is nothing to take in. */
+static void listen(pl_transform_stage *transform, bool quiet)
+{
+    if (quiet)
+        transform->listened_ns += transform->now_ns - transform->looked_ns;
+    transform->looked_ns = transform->now_ns;
+}
+
+static pl_stepped blocked(pl_transform_stage *transform)
+{
+    listen(transform, false);
+    transform->rested = false;
+    return pl_step_idle(INT64_MAX);
+}
+
+static bool hear(pl_transform_stage *transform)
+{
+    if (transform->rested)
+        listen(transform, true);
+    bool took = take_packet(transform);
+    listen(transform, !took);
+    return took;
+}
+
 static pl_stepped step(pl_stage *stage, int64_t now_ns)
 {
     pl_transform_stage *transform = (pl_transform_stage *)stage;
@@ -284,9 +312,9 @@ static pl_stepped step(pl_stage *stage, int64_t now_ns)
     if (transform->drained)
         return finish(transform);
     if (!pl_stage_drain(stage))
-        return pl_step_idle(INT64_MAX);
+        return blocked(transform);
     bool ended = pl_stage_inputs_ended(stage); /* before taking: what came in before the end is not missed */
-    bool worked = take_packet(transform);
+    bool worked = hear(transform);
     if (!worked && ended)
         drain(transform);
     else if (transform->setup.ordered)
@@ -297,7 +325,8 @@ static pl_stepped step(pl_stage *stage, int64_t now_ns)
     publish(transform);
     if (transform->setup.durable)
         run_checkpoint(transform);
-    return worked || ended ? pl_step_again() : pl_step_idle(resume_at(transform, timer_ns));
+    transform->rested = !worked && !ended;
+    return transform->rested ? pl_step_idle(resume_at(transform, timer_ns)) : pl_step_again();
 }
 
 /* ---- life ----------------------------------------------------------------------- */

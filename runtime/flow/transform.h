@@ -63,6 +63,10 @@ typedef struct pl_transform_stage {
     uint64_t pending_inputs; /* wait in deferred functions */
     int64_t now_ns;
     int64_t heard_ns; /* monotonic; of the last input */
+    /* Who is silent is told by the time spent listening: not while a full queue below, or records not taken in yet,
+     * kept us from hearing. */
+    int64_t listened_ns, looked_ns;
+    bool rested; /* the last step found nothing to do */
     bool started, drained, closed;
 } pl_transform_stage;
 
