@@ -3,6 +3,8 @@
 #include <flow/dead_letter.h>
 #include <flow/source.h>
 
+enum { RECORD_BYTES = sizeof(pl_record) + sizeof(pl_ack) }; /* what a record takes beside its payload, at least */
+
 static bool service_emit(void *self, const pl_emission *emission)
 {
     return pl_source_emit(self, emission);
@@ -214,6 +216,19 @@ static void end(pl_source_stage *source)
     source->state = PL_SOURCE_DRAINS;
 }
 
+/* Each source has a share of its own: what the others have handed over may wait, in event time, for this one to go on.
+ */
+static bool admitted(const pl_source_stage *source)
+{
+    const pl_memory *memory = &source->stage.flow->memory;
+    const pl_account *account = &source->stage.account;
+    uint64_t out = pl_source_in_flight(source);
+    if (out == 0 || atomic_load(&memory->used) < memory->limit)
+        return true;
+    uint64_t mean_bytes = pl_counted(&account->bytes) / pl_counted(&account->read) + RECORD_BYTES;
+    return out < source->setup.share_bytes / mean_bytes;
+}
+
 static pl_stepped run(pl_source_stage *source, int64_t now_ns)
 {
     pl_stage *stage = &source->stage;
@@ -224,8 +239,7 @@ static pl_stepped run(pl_source_stage *source, int64_t now_ns)
     if (now_ns < source->retry.due_ns)
         return pl_step_idle(source->retry.due_ns);
     atomic_store(&source->waits_for_memory, true);
-    uint64_t out = pl_source_in_flight(source);
-    if (out && atomic_load(&flow->memory.used) >= flow->memory.limit)
+    if (!admitted(source))
         return pl_step_idle(INT64_MAX);
     atomic_store(&source->waits_for_memory, false);
     pl_error error = {.struct_size = sizeof error};

@@ -16,7 +16,8 @@ typedef struct pl_source_setup {
     const pl_path *time_paths; /* the first that is there is the event time */
     size_t time_count;
     pl_retry_policy retry;
-    uint32_t rank; /* place in the pipeline file */
+    uint32_t rank;      /* place in the pipeline file */
+    size_t share_bytes; /* what it may have out, roughly, although the pipeline's memory is spent */
 } pl_source_setup;
 
 typedef struct pl_poll_item {

@@ -51,6 +51,15 @@ static pl_status open_instance(pl_graph *graph, pl_node_plan *node, pl_error *er
     return node->instance ? PL_OK : PL_FAILED;
 }
 
+/* A quarter of the memory is shared out among the sources, see pl_source_setup. */
+static size_t share_of(const pl_graph *graph)
+{
+    size_t sources = 1;
+    for (size_t i = 0; i < graph->node_count; i++)
+        sources += graph->nodes[i].kind == PL_KIND_SOURCE ? 1 : 0;
+    return graph->flow.memory.limit / 4 / sources;
+}
+
 static pl_retry_policy retry_of(const pl_component_spec *spec)
 {
     if (!spec)
@@ -67,7 +76,8 @@ static pl_stage *open_source(pl_graph *graph, pl_node_plan *node, pl_error *erro
                              .time_paths = node->time_paths,
                              .time_count = spec->time_count,
                              .retry = retry_of(spec),
-                             .rank = (uint32_t)(node - graph->nodes)};
+                             .rank = (uint32_t)(node - graph->nodes),
+                             .share_bytes = share_of(graph)};
     pl_source_stage *source = pl_source_stage_new(&graph->flow, &setup);
     if (!source)
         (void)pl_fail(error, PL_HALT, "no memory");
@@ -233,6 +243,7 @@ void pl_graph_free(pl_graph **graph)
     gone->flow.memory.freed = NULL; /* batches left behind go below, after the sources that it would wake */
     for (size_t i = 0; gone->nodes && i < gone->node_count; i++)
         pl_instance_free(&gone->nodes[i].instance);
+    pl_graph_free_driver(gone);
     for (size_t i = 0; gone->nodes && i < gone->node_count; i++)
         release_node(&gone->nodes[i]);
     for (size_t i = 0; gone->nodes && i < gone->node_count; i++)
@@ -244,7 +255,6 @@ void pl_graph_free(pl_graph **graph)
         pl_flow_release(&gone->flow);
     if (gone->lock_fd >= 0)
         pl_fs_unlock(&gone->lock_fd);
-    pl_free(gone->driver);
     pl_arena_free(&gone->arena);
     pl_free(gone);
     *graph = NULL;
