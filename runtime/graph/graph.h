@@ -96,5 +96,7 @@ uint64_t pl_graph_unsettled(const pl_graph *graph);
 pl_script_setup pl_graph_script_setup(pl_graph *graph, const pl_component_spec *spec, pl_diags *diags);
 pl_status pl_graph_wire(pl_graph *graph, pl_error *error);
 pl_status pl_graph_provide_dead_letter(pl_graph *graph, pl_diags *diags);
+/* After the instances are destroyed: until then a plugin's own threads may wake its stage. */
+void pl_graph_free_driver(pl_graph *graph);
 uint32_t pl_graph_stage_count(const pl_graph *graph);
 #endif

@@ -111,6 +111,9 @@ static pl_status start_threads(struct pl_driver *driver, pl_error *error)
             runner->started = true;
     }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    for (uint32_t i = 0; i < driver->count; i++)
+        if (!driver->runners[i].started)
+            atomic_fetch_sub(&driver->running, 1); /* or the graph would never have ended */
     return status;
 }
 
@@ -129,8 +132,10 @@ pl_status pl_graph_start(pl_graph *graph, void (*changed)(void *self), void *sel
     graph->flow.self = graph;
     for (size_t i = 0; i < graph->node_count; i++)
         for (uint32_t w = 0; w < graph->nodes[i].worker_count; w++)
-            if (init_runner(&driver->runners[driver->count++], graph->nodes[i].stages[w], driver, error) != PL_OK)
+            if (init_runner(&driver->runners[driver->count++], graph->nodes[i].stages[w], driver, error) != PL_OK) {
+                atomic_store(&driver->running, 0);
                 return PL_FAILED;
+            }
     return start_threads(driver, error);
 }
 
@@ -190,11 +195,18 @@ void pl_graph_join(pl_graph *graph)
         if (runner->started)
             (void)pthread_join(runner->thread, NULL);
         runner->started = false;
+    }
+}
+
+void pl_graph_free_driver(pl_graph *graph)
+{
+    for (uint32_t i = 0; graph->driver && i < graph->driver->count; i++) {
+        pl_runner *runner = &graph->driver->runners[i];
         runner->stage->wake = NULL;
         runner->stage->rest = NULL;
         pthread_mutex_destroy(&runner->lock);
         pthread_cond_destroy(&runner->signalled);
     }
-    if (graph->driver)
-        graph->driver->count = 0;
+    pl_free(graph->driver);
+    graph->driver = NULL;
 }
