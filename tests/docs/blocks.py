@@ -3,9 +3,9 @@
 import re
 import shlex
 
-LANGUAGES = ("yaml", "lua", "c", "sh", "sql", "json", "text")
+LANGUAGES = ("yaml", "lua", "lua test", "lua when", "c", "sh", "sql", "json", "text")
 DIRECTIVE = re.compile(r"<!--\s*example:\s*(.*?)\s*-->", re.S)
-FENCE = re.compile(r"^(\s*)```\s*([\w+-]*)\s*$")
+FENCE = re.compile(r"^(\s*)```\s*([\w+-]*(?: \w+)?)\s*$")
 KEYS = {"file", "exit", "output", "quote", "run", "sqlite", "postgresql", "empty-ok", "elsewhere", "half", "skip", "env"}
 
 

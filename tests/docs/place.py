@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 
-from blocks import TOP, rest_of, top_keys
+from blocks import TOP, names_in, rest_of, section, top_keys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SECONDS = 60
@@ -122,7 +122,7 @@ class Place:
         self.page, self.folder, self.shared = page, pathlib.Path(folder), shared
         self.env = shared.environment(folder)
         self.count = 0
-        self.printed = None
+        self.printed = self.script = self.first = None
         self.quoted = {}        # NAME.c -> its text
 
     def __enter__(self):
@@ -152,7 +152,7 @@ class Place:
             if value.startswith("served:"):
                 value = f"http://127.0.0.1:{self.web.server_address[1]}/{value[len('served:'):]}"
             with_env[name] = value
-        getattr(self, "treat_" + block.language)(block, with_env)
+        getattr(self, "treat_" + block.language.replace(" ", "_"))(block, with_env)
 
     # ---- helpers ----
 
@@ -190,14 +190,13 @@ class Place:
         name = how.get("file", f"pipelines/example_{self.count}.yaml")
         keys = top_keys(text)
         if not keys or any(key not in TOP for key in keys):
-            if self.page.parent.name != "plugins":
-                raise Failed(f"no part of a pipeline file: its keys are {', '.join(keys)}")
-            body = "".join("      " + line + "\n" for line in text.strip().split("\n"))
-            text = f"sources:\n  example:\n    plugin: {self.page.stem}\n    with:\n{body}"
+            text = self.options_of_first(text, keys)
+        elif self.page.parent.name == "plugins" and not self.first:
+            self.first = (name, text)
         self.write(name, text)
         if "half" in how:
             return
-        rest = rest_of(text, os.path.basename(name)) if status == 0 else ""
+        rest = rest_of(text, os.path.basename(name)) if status == 0 and "include: [example_" not in text else ""
         if rest:
             name = self.write(os.path.join(os.path.dirname(name), f"whole_{self.count}.yaml"), rest)
         for word in re.findall(r"\$\{([A-Z_]+)\}", text):
@@ -206,9 +205,37 @@ class Place:
         if how.get("run"):
             self.printed = self.run([self.shared.binary, "run", "--data-dir", "data", name], env)
 
+    def options_of_first(self, text, keys):
+        """A part of a plugin's options: the other half of the first component on the plugin's page."""
+        if not self.first:
+            raise Failed(f"no part of a pipeline file: its keys are {', '.join(keys)}")
+        name, whole = self.first
+        part = next(part for part in ("sources", "sinks") if self.page.stem in section(whole, part))
+        component = next(one for one in names_in(whole, part)
+                         if re.search(rf"\b{one}:\s*(?:{{\s*|\n\s+)plugin: {self.page.stem}\b", whole))
+        body = "".join("      " + line + "\n" for line in text.strip().split("\n"))
+        return f"include: [{os.path.basename(name)}]\n{part}:\n  {component}:\n    with:\n{body}" + \
+            rest_of(whole, "x").partition("\n")[2].replace(f"{part}:\n", "")
+
+    def treat_lua_test(self, block, env):
+        """The tests of the script before."""
+        if not self.script:
+            raise Failed("there is no script before it on this page")
+        name = self.write(self.script[:-len(".lua")] + "_test.lua", block.text)
+        self.printed = self.run([self.shared.binary, "test", name], env)
+
+    def treat_lua_when(self, block, env):
+        """An expression a line."""
+        lines = [line for line in block.text.split("\n") if line.strip()]
+        sinks = "".join(f"  s{i}: {{ from: in, plugin: file, with: {{ path: s{i} }}, when: {json.dumps(line)} }}\n"
+                        for i, line in enumerate(lines))
+        text = "sources: { in: { plugin: generate, with: { count: 1 } } }\nsinks:\n" + sinks
+        self.run([self.shared.binary, "check", self.write("when.yaml", text)], env)
+
     def treat_lua(self, block, env):
         self.count += 1
         name = self.write(block.how.get("file", f"scripts/example_{self.count}.lua"), block.text)
+        self.script = name
         if name.endswith("_test.lua"):
             self.printed = self.run([self.shared.binary, "test", name], env)
             return

@@ -11,7 +11,8 @@ What happens to a block is told by its language; a comment in the line before ma
 
   yaml   a pipeline file, or a part of one (what it lacks is added): `plumbline check`. On the page of a plugin also a part
          of its options. With run: `plumbline run`, too. half: only there for the file that includes it
-  lua    a script: checked in a pipeline; a *_test.lua: `plumbline test`; with file=NAME it is there for later blocks
+  lua    a script: checked in a pipeline; a *_test.lua: `plumbline test`; with file=NAME it is there for later blocks.
+         `lua test`: the tests of the script before; `lua when`: an expression a line
   c      file=NAME.c: a plugin, compiled by gcc and by clang against an installed copy; later blocks may use it.
          quote=NAME.c: stands word for word in that file
   sh     run by bash in the page's own directory, which holds pipelines/, scripts/ and all files so far
