@@ -2,6 +2,8 @@
 #include <flow/dead_letter.h>
 #include <flow/sink.h>
 
+enum { PACKETS_AT_ONCE = 64 }; /* then what is gathered gets its turn, though `when` refuses all that comes */
+
 static void service_wake(void *self)
 {
     pl_sink_stage *sink = self;
@@ -91,10 +93,12 @@ static bool take_in(pl_sink_stage *sink)
 {
     pl_packet packet;
     bool took = false;
-    while (sink->queued_count < 2 && !sink->stage.outbox && pl_stage_take(&sink->stage, &packet)) {
+    for (int i = 0; i < PACKETS_AT_ONCE && sink->queued_count < 2 && !sink->stage.outbox; i++) {
+        if (!pl_stage_take(&sink->stage, &packet))
+            break;
         took = true;
-        for (uint32_t i = 0; i < packet.count; i++) {
-            if (wanted(sink, packet.records[i]) && !gather(sink, packet.records[i], packet.batch))
+        for (uint32_t r = 0; r < packet.count; r++) {
+            if (wanted(sink, packet.records[r]) && !gather(sink, packet.records[r], packet.batch))
                 halt_no_memory(sink);
         }
         pl_flow_batch_unref(packet.batch);
@@ -129,7 +133,10 @@ static void let_plugin_work(pl_sink_stage *sink, int64_t *resume_ns)
         int64_t deadline_ns =
             sink->ended && !sink->queue ? pl_flow_deadline(sink->stage.flow, sink->now_ns) : sink->now_ns;
         pl_status status = plugin->flush(pl_instance_self(instance), deadline_ns, &error);
+        pl_instance_release_answers(instance);
         pl_sink_read_inbox(sink);
+        if (status == PL_FAILED)
+            pl_count(&sink->stage.account.errors, 1);
         if (status == PL_FAILED && (error.error_class == PL_HALT || error.error_class == PL_BAD_CONFIG))
             pl_flow_halt(sink->stage.flow, sink->stage.name, &error);
     }

@@ -37,7 +37,9 @@ typedef struct pl_write { /* a run of records on its way into the plugin */
     const pl_record **records; /* within the load's */
     uint8_t *states;           /* pl_record_state */
     uint32_t count, open;      /* open: not settled */
-    uint32_t attempts;
+    uint64_t
+        sequence; /* of its first record, among all that the sink was given: what is written again stays in order */
+    uint32_t attempts, failures; /* writes; those of them that failed and may succeed later */
     pl_write_state state;
 } pl_write;
 
@@ -66,7 +68,7 @@ typedef struct pl_sink_stage {
     pl_write *queue, *queue_last; /* QUEUED, oldest first; then TAKEN ones live in `taken` */
     pl_write *taken;
     uint32_t queued_count;
-    uint64_t next_ticket;
+    uint64_t next_ticket, sequence; /* sequence: of the next record to be gathered */
     pl_retry retry;
     pl_inbox inbox, working; /* working: swapped out for reading */
     _Atomic bool woken;

@@ -67,6 +67,27 @@ static void prepend(pl_sink_stage *sink, pl_write *write)
     sink->queued_count++;
 }
 
+/* Among those that are queued, where its records belong. */
+static void insert(pl_sink_stage *sink, pl_write *write)
+{
+    pl_write *after = sink->queue;
+    while (after && after->sequence < write->sequence)
+        after = after->next;
+    if (!after) {
+        append(sink, write);
+        return;
+    }
+    if (after == sink->queue) {
+        prepend(sink, write);
+        return;
+    }
+    write->next = after;
+    write->previous = after->previous;
+    after->previous->next = write;
+    after->previous = write;
+    sink->queued_count++;
+}
+
 static pl_write *take_first(pl_sink_stage *sink)
 {
     pl_write *first = sink->queue;
@@ -115,6 +136,8 @@ bool pl_sink_seal(pl_sink_stage *sink)
     if (!write)
         return false;
     load_unref(sink->gathering);
+    write->sequence = sink->sequence;
+    sink->sequence += sink->gathered;
     sink->gathering = NULL;
     sink->gathered = 0;
     sink->gathered_bytes = 0;
@@ -181,27 +204,51 @@ static void settle_record(pl_sink_stage *sink, pl_write *write, uint32_t index, 
     pl_ack_done(record->ack, sink->setup.dead_letters ? PL_OUTCOME_DEAD : PL_OUTCOME_DELIVERED);
 }
 
-/* Those of a finished write that are to be written again form a new one, ahead of everything else. */
-static void requeue(pl_sink_stage *sink, pl_write *write)
+/* Those of a finished write that are to be written again form a new one, ahead of all that is newer. false: none. */
+static bool requeue(pl_sink_stage *sink, pl_write *write)
 {
     uint32_t again = 0;
+    uint64_t sequence = write->sequence;
     for (uint32_t i = 0; i < write->count; i++) {
         if (write->states[i] != PL_RECORD_AGAIN)
             continue;
         const pl_record *record = write->records[i];
+        sequence = again ? sequence : write->sequence + i;
         write->records[again++] = record; /* this write is done with its own order */
     }
     if (!again)
-        return;
+        return false;
     pl_count(&sink->stage.account.retries, 1);
     pl_write *next = write_new(write->load, write->records, again, write->attempts);
-    if (next)
-        prepend(sink, next);
-    else
+    if (!next) {
         halt_no_memory(sink);
+        return true;
+    }
+    next->sequence = sequence;
+    next->failures = write->failures;
+    insert(sink, next);
+    return true;
 }
 
-static void apply(pl_sink_stage *sink, const pl_settlement *said)
+static void finish(pl_sink_stage *sink, pl_write *write)
+{
+    taken_remove(sink, write);
+    if (!requeue(sink, write))
+        pl_retry_worked(&sink->retry, sink->stage.name);
+    write_free(write);
+}
+
+/* The sink is not well: it gets a pause. The settlement may turn into a refusal, when the attempts are used up. */
+static void retry_later(pl_sink_stage *sink, const pl_write *write, pl_settlement *said)
+{
+    uint32_t attempts = sink->retry.policy.attempts;
+    if (sink->retry.due_ns <= sink->now_ns)
+        (void)pl_retry_failed(&sink->retry, sink->stage.name, &said->why, &sink->stage.random, sink->now_ns);
+    if (attempts && write->failures + 1 >= attempts)
+        said->why.error_class = PL_REJECT;
+}
+
+static void apply(pl_sink_stage *sink, pl_settlement *said)
 {
     pl_write *write = sink->taken;
     while (write && write->ticket != said->ticket)
@@ -212,20 +259,14 @@ static void apply(pl_sink_stage *sink, const pl_settlement *said)
         halt(sink, &said->why);
         return;
     }
-    pl_settlement given_up;
-    if (said->failed && said->why.error_class == PL_RETRY && sink->retry.due_ns <= sink->now_ns &&
-        !pl_retry_failed(&sink->retry, sink->stage.name, &said->why, &sink->stage.random, sink->now_ns)) {
-        given_up = *said;
-        given_up.why.error_class = PL_REJECT;
-        said = &given_up;
-    }
+    if (said->failed && said->why.error_class == PL_RETRY)
+        retry_later(sink, write, said);
     for (uint32_t i = 0; i < said->count && said->first + i < write->count; i++)
         settle_record(sink, write, said->first + i, said);
-    if (write->open)
-        return;
-    taken_remove(sink, write);
-    requeue(sink, write);
-    write_free(write);
+    if (write->open == 0) {
+        write->failures++;
+        finish(sink, write);
+    }
 }
 
 void pl_sink_read_inbox(pl_sink_stage *sink)
@@ -258,8 +299,11 @@ static bool halve(pl_sink_stage *sink, pl_write *write)
     pl_write *right = write_new(write->load, write->records + half, write->count - half, write->attempts);
     if (!left || !right)
         return false;
-    prepend(sink, right);
-    prepend(sink, left);
+    left->sequence = write->sequence;
+    right->sequence = write->sequence + half;
+    left->failures = right->failures = write->failures;
+    insert(sink, right);
+    insert(sink, left);
     return true;
 }
 
@@ -271,6 +315,8 @@ static void failed(pl_sink_stage *sink, pl_write *write, const pl_error *error)
     bool known = false;
     for (pl_write *taken = sink->taken; taken; taken = taken->next)
         known = known || taken == write;
+    if (!known && (error->error_class == PL_HALT || error->error_class == PL_BAD_CONFIG))
+        halt(sink, error); /* though all was settled before */
     if (!known)
         return;
     if (error->error_class == PL_REJECT && write->count > 1 && write->open == write->count) {
@@ -281,8 +327,12 @@ static void failed(pl_sink_stage *sink, pl_write *write, const pl_error *error)
         return;
     }
     if (error->error_class == PL_REJECT && write->open > 1) { /* some are settled: the others again, apart */
-        said.why.error_class = PL_RETRY;
-        sink->retry.due_ns = sink->now_ns + 1;
+        for (uint32_t i = 0; i < write->count; i++)
+            if (write->states[i] == PL_RECORD_OPEN)
+                write->states[i] = PL_RECORD_AGAIN;
+        write->open = 0;
+        finish(sink, write);
+        return;
     }
     apply(sink, &said);
 }
@@ -317,8 +367,6 @@ void pl_sink_write_queued(pl_sink_stage *sink, int64_t *resume_ns)
         }
         if (status == PL_FAILED)
             failed(sink, write, &error);
-        else
-            pl_retry_worked(&sink->retry, sink->stage.name);
         pl_sink_read_inbox(sink);
     }
 }
