@@ -35,6 +35,7 @@ pl_status file_source_check(const void *config, pl_error *error);
 pl_status file_source_create(const pl_host *host, const void *config, void **self, pl_error *error);
 void file_source_interrupt(void *self);
 void file_source_destroy(void *self);
+const void *file_source_extension(void *self, const char *id);
 extern const pl_source file_source;
 
 pl_status file_sink_check(const void *config, pl_error *error);
@@ -82,9 +83,11 @@ typedef struct file_reader {
 
     char *buf; /* [start, end) is read but not handed over */
     size_t room, start, end, scanned;
-    uint64_t offset; /* in the file, of buf[start] */
-    uint64_t base;   /* added to offsets, so that positions still grow when a followed file begins anew */
-    uint64_t line;   /* lines handed over; meaningful while line_known */
+    uint64_t offset;       /* in the file, of buf[start] */
+    uint64_t base;         /* added to offsets, so that positions still grow when a followed file begins anew */
+    bool rewinds;          /* "pl.rewind/1" was asked for: what was delivered before is given again, flagged */
+    uint64_t replay_until; /* position up to which that is so; 0: nothing is */
+    uint64_t line;         /* lines handed over; meaningful while line_known */
     bool line_known;
 
     char *header;      /* CSV: text of the column names */

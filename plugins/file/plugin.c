@@ -70,6 +70,7 @@ static const pl_component source = {
     .interrupt = file_source_interrupt,
     .destroy = file_source_destroy,
     .source = &file_source,
+    .extension = file_source_extension,
 };
 
 static const pl_component sink = {

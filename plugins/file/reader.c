@@ -110,8 +110,8 @@ static uint64_t remembered_offset(const file_reader *reader, uint64_t size)
 pl_status reader_commit(file_reader *reader, uint64_t position, pl_error *error)
 {
     const pl_store *store = store_of(reader);
-    if (!store || reader->fd < 0 || !reader->regular || position <= reader->base) {
-        return PL_OK; /* also: what an earlier, since replaced file handed over */
+    if (!store || reader->fd < 0 || !reader->regular || position <= reader->base || position <= reader->replay_until) {
+        return PL_OK; /* also: what an earlier, since replaced file handed over; what was given again */
     }
     int64_t now = reader->host->now_ns(reader->host);
     if (position != reader->handed_over && reader->stored_ns != 0 && now - reader->stored_ns < STORE_EVERY_NS) {
@@ -182,7 +182,9 @@ static void go_on_where_left(file_reader *reader)
         return;
     }
     uint64_t offset = remembered_offset(reader, (uint64_t)about.st_size);
-    if (offset > reader->offset && lseek(reader->fd, (off_t)offset, SEEK_SET) >= 0) {
+    if (reader->rewinds) {
+        reader->replay_until = offset > 0 ? reader->base + offset : 0;
+    } else if (offset > reader->offset && lseek(reader->fd, (off_t)offset, SEEK_SET) >= 0) {
         reader->start = reader->end = reader->scanned = 0;
         reader->offset = offset;
         reader->line_known = false;
@@ -283,6 +285,7 @@ static bool emit(file_reader *reader, pl_str payload, const pl_field *fields, si
         .payload = payload,
         .fields = fields,
         .field_count = (uint32_t)count,
+        .flags = reader->base + reader->offset <= reader->replay_until ? PL_EMIT_REPLAY : 0,
     };
     return reader->host->emit(reader->host, &emission);
 }

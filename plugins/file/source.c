@@ -217,6 +217,25 @@ static pl_status source_commit(void *opaque, uint32_t lane, uint64_t position, p
     return PL_OK;
 }
 
+/* Which records lie within the span only their event time tells, which is not ours to read: all are given again. */
+static pl_status source_rewind(void *opaque, int64_t span_ns, pl_error *error)
+{
+    source *self = opaque;
+    (void)span_ns;
+    (void)error;
+    for (size_t i = 0; i < self->count; i++) {
+        self->readers[i].rewinds = true;
+    }
+    return PL_OK;
+}
+
+const void *file_source_extension(void *self, const char *id)
+{
+    static const pl_rewind rewind = {.struct_size = sizeof rewind, .rewind = source_rewind};
+    (void)self;
+    return strcmp(id, "pl.rewind/1") == 0 ? &rewind : NULL;
+}
+
 const pl_source file_source = {
     .struct_size = sizeof(pl_source),
     .flags = PL_SOURCE_REPLAYS,

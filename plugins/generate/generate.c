@@ -39,8 +39,9 @@ typedef struct generate {
     uint32_t *lanes;   /* global index of each */
     bool lanes_open;
     int64_t start_unix_ns;
-    int64_t began_ns; /* monotonic; 0: not yet */
-    uint64_t paced;   /* records handed over since began_ns */
+    int64_t began_ns;  /* monotonic; 0: not yet */
+    int64_t rewind_ns; /* "pl.rewind/1": settled records of so much event time are given again; 0: none */
+    uint64_t paced;    /* records handed over since began_ns */
     atomic_bool interrupted;
 } generate;
 
@@ -134,7 +135,8 @@ static void open_lanes(generate *self)
         }
         least = self->settled[lane] < least ? self->settled[lane] : least;
     }
-    self->n = least;
+    uint64_t back = self->config->step > 0 ? (uint64_t)(self->rewind_ns / self->config->step) : UINT64_MAX;
+    self->n = self->rewind_ns == 0 ? least : least > back ? least - back : 0;
     self->lanes_open = true;
 }
 
@@ -142,7 +144,7 @@ static pl_status commit(void *opaque, uint32_t lane, uint64_t position, pl_error
 {
     generate *self = opaque;
     for (size_t i = 0; self->store && i < (size_t)self->config->lanes; i++) {
-        if (self->lanes[i] == lane) {
+        if (self->lanes[i] == lane && position > self->settled[i]) {
             char name[KEY_MAX], digits[KEY_MAX];
             int len = snprintf(digits, sizeof digits, "%llu", (unsigned long long)position);
             return self->store->put(self->host, lane_name(i, name), (pl_str){digits, (size_t)len}, error);
@@ -177,7 +179,8 @@ static bool emit_one(generate *self)
     char name[KEY_MAX];
     uint64_t key = template_random_below(&values.random, (uint64_t)given->keys);
     size_t lane = (size_t)(key % (uint64_t)given->lanes); /* a key keeps to its lane, and so its order */
-    if (n + 1 <= self->settled[lane]) {
+    bool again = n + 1 <= self->settled[lane];
+    if (again && self->rewind_ns == 0) {
         return true;
     }
     values.key = key_name(key, name);
@@ -190,6 +193,7 @@ static bool emit_one(generate *self)
         .time_unix_ns = values.time_unix_ns,
         .key = values.key,
         .payload = {self->text.data, self->text.len},
+        .flags = again ? PL_EMIT_REPLAY : 0,
     };
     self->paced++;
     return self->host->emit(self->host, &emission);
@@ -241,6 +245,20 @@ static pl_status next(void *opaque, int64_t deadline_ns, int64_t *resume_ns, pl_
     return PL_AGAIN;
 }
 
+static pl_status go_back(void *opaque, int64_t span_ns, pl_error *error)
+{
+    (void)error;
+    ((generate *)opaque)->rewind_ns = span_ns;
+    return PL_OK;
+}
+
+static const void *extension(void *self, const char *id)
+{
+    static const pl_rewind rewind = {.struct_size = sizeof rewind, .rewind = go_back};
+    (void)self;
+    return strcmp(id, "pl.rewind/1") == 0 ? &rewind : NULL;
+}
+
 /* ---- Declaration --------------------------------------------------------------------------- */
 
 static const char *const shapes[] = {"reference", "price", NULL};
@@ -284,6 +302,7 @@ static const pl_component component = {
     .interrupt = interrupt,
     .destroy = destroy,
     .source = &source,
+    .extension = extension,
 };
 
 static const pl_component *const components[] = {&component, NULL};

@@ -29,6 +29,42 @@ class File(support.Case):
         self.assertEqual(sorted(written), list(range(count)))
         self.assertLess(max(written.values()), 7)
 
+    def count_through_kills(self, state):
+        """What a script counted is the same whether or not it was killed."""
+        count = 6000
+        self.write("in.jsonl", "".join(f'{{"n":{n}}}\n' for n in range(count)))
+        self.pipeline("p.yaml", """
+            sources: { in: { plugin: file, with: { path: in.jsonl, resume: true } } }
+            transforms:
+              counted:
+                from: in
+                state: STATE
+                lua: |
+                  function on_record(r)
+                    state.seen = (state.seen or 0) + 1
+                    local x = 0
+                    for i = 1, 3000 do x = x + i end
+                    r.seen = state.seen
+                    return r
+                  end
+            sinks: { out: { from: counted, plugin: file, with: { path: out.jsonl }, batch: { records: 50 } } }
+        """.replace("STATE", state))
+        for _ in range(4):
+            before = len(self.lines("out.jsonl"))
+            run = self.start("run", "p.yaml")
+            run.wait_for(lambda: len(self.lines("out.jsonl")) > before + 300, 20, "lines arrive")
+            run.kill()
+        self.plumbline("run", "p.yaml")
+        written = self.records("out.jsonl")
+        self.assertEqual({record["n"] for record in written}, set(range(count)))
+        self.assertEqual([record for record in written if record["seen"] != record["n"] + 1], [])
+
+    def test_rebuilt_state_after_kills(self):
+        self.count_through_kills("{ rebuild: 1h }")   # what was delivered is given to the script again
+
+    def test_durable_state_after_kills(self):
+        self.count_through_kills("durable")           # saved with the position
+
     def test_between_pipes(self):
         self.pipeline("p.yaml", """
             sources: { in: { plugin: file, with: { path: "-" } } }

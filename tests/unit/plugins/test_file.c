@@ -163,6 +163,29 @@ static void resume_goes_on_behind_what_was_settled(void **state)
     stub_close(&host);
 }
 
+/* For `state: rebuild`: all that was delivered comes again, flagged, then what is new. */
+static void a_rewind_gives_again_what_was_delivered(void **state)
+{
+    (void)state;
+    static const char options[] = "{ path: %s/in, resume: true }";
+    put("in", "w", "1\n2\n3\n");
+    stub *host = source(options);
+    (void)stub_drain(host, 100);
+    assert_int_equal(stub_commit(host, 0, 4), PL_OK);
+    for (int restart = 0; restart < 2; restart++) {
+        stub_restart(host, with(options));
+        const pl_rewind *rewind = host->component->extension(host->self, "pl.rewind/1");
+        assert_int_equal(rewind->rewind(host->self, 1, &host->error), PL_OK);
+        assert_int_equal(stub_drain(host, 100), PL_END);
+        assert_int_equal(host->emitted_count, 3);
+        for (size_t i = 0; i < 3; i++) {
+            assert_int_equal(host->emitted[i].envelope.flags, i < 2 ? PL_EMIT_REPLAY : 0);
+        }
+        assert_int_equal(stub_commit(host, 0, 2), PL_OK); /* of the replay: takes nothing back */
+    }
+    stub_close(&host);
+}
+
 static void another_file_of_that_name_is_read_from_its_start(void **state)
 {
     (void)state;
@@ -365,6 +388,7 @@ int main(void)
         TEST(what_cannot_be_read_halts),
         TEST(bad_options_are_named),
         TEST(resume_goes_on_behind_what_was_settled),
+        TEST(a_rewind_gives_again_what_was_delivered),
         TEST(another_file_of_that_name_is_read_from_its_start),
         TEST(a_store_that_fails_is_told),
         TEST(follow_waits_for_whole_lines),

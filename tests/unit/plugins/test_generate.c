@@ -190,6 +190,25 @@ static void after_a_restart_it_goes_on_behind_what_was_settled(void **state)
     stub_close(&host);
 }
 
+static void a_rewind_gives_again_the_span_that_was_asked_for(void **state)
+{
+    (void)state;
+    static const char with[] = "{ count: 100, step: 1s, resume: true }";
+    stub *host = made(with);
+    (void)stub_drain(host, 100);
+    assert_int_equal(stub_commit(host, 0, 60), PL_OK);
+    stub_restart(host, with);
+    const pl_rewind *rewind = host->component->extension(host->self, "pl.rewind/1");
+    assert_int_equal(rewind->rewind(host->self, INT64_C(10) * 1000000000, &host->error), PL_OK);
+    assert_int_equal(stub_drain(host, 100), PL_END);
+    assert_int_equal(host->emitted_count, 50);
+    for (size_t i = 0; i < 50; i++) {
+        assert_int_equal(host->emitted[i].envelope.position, 51 + i);
+        assert_int_equal(host->emitted[i].envelope.flags, i < 10 ? PL_EMIT_REPLAY : 0);
+    }
+    stub_close(&host);
+}
+
 static void a_full_host_is_obeyed_and_an_interrupt_is_sticky(void **state)
 {
     (void)state;
@@ -228,6 +247,7 @@ int main(void)
         cmocka_unit_test(bad_templates_are_refused),
         cmocka_unit_test(the_rate_holds),
         cmocka_unit_test(after_a_restart_it_goes_on_behind_what_was_settled),
+        cmocka_unit_test(a_rewind_gives_again_the_span_that_was_asked_for),
         cmocka_unit_test(a_full_host_is_obeyed_and_an_interrupt_is_sticky),
         cmocka_unit_test(price_records_are_those_of_the_price_sources),
     };
