@@ -49,6 +49,10 @@ class Market(Process):
         """How many requests came so far."""
         return self._get(service, "/_state")["requests"][service]
 
+    def price(self, pair):
+        """Where the market is now, as a float."""
+        return self._get("coingecko", "/_state")["market"][pair]
+
     def journal(self, service=None):
         """Every value served so far, in order: {service, at, fault, pair, price, source_ts} (rpc: a round's fields)."""
         with open(self._journal, encoding="utf-8") as file:
