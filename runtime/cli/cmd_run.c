@@ -26,6 +26,8 @@ static const char help[] =
     "  --plugin-dir DIR     look for plugins there first (may be repeated)\n"
     "  --seed N             of a pipeline that asks for the seeded scheduler\n";
 
+static const int64_t STUCK_NS = 10LL * 1000 * 1000 * 1000; /* after the deadline, for a plugin to obey its interrupt */
+
 typedef struct run {
     pl_cli_files files;
     char *const *paths;
@@ -39,7 +41,9 @@ typedef struct run {
     pl_graph *graphs[PL_CLI_FILES_MAX];
     size_t graph_count;
     int event_fd, signal_fd;
-    bool reload;
+    bool reload, reloading;
+    bool quitting;    /* for good: a signal, or the end of --for */
+    int64_t abort_ns; /* monotonic; what is not finished then is left unacknowledged. INT64_MAX: nothing is ending */
     int status;
     pl_live live;
 } run;
@@ -147,13 +151,23 @@ static int64_t longest_deadline(const run *r)
     return longest;
 }
 
-static void on_signal(run *r, int64_t *abort_ns, int64_t now_ns)
+static void quit(run *r, bool at_once, int64_t now_ns)
+{
+    r->quitting = true;
+    stop_all(r);
+    if (at_once)
+        r->abort_ns = now_ns;
+    else if (r->abort_ns == INT64_MAX)
+        r->abort_ns = now_ns + longest_deadline(r);
+}
+
+static void on_signal(run *r, int64_t now_ns)
 {
     struct signalfd_siginfo info;
     if (read(r->signal_fd, &info, sizeof info) != (ssize_t)sizeof info)
         return;
     if (info.ssi_signo == SIGHUP) {
-        r->reload = true;
+        r->reload = !r->quitting;
         return;
     }
     if (info.ssi_signo == SIGUSR1) {
@@ -161,13 +175,9 @@ static void on_signal(run *r, int64_t *abort_ns, int64_t now_ns)
             pl_graph_reopen(r->graphs[i]);
         return;
     }
-    bool again = *abort_ns != INT64_MAX && info.ssi_signo == SIGINT;
+    bool again = r->quitting && info.ssi_signo == SIGINT;
     pl_log(PL_INFO, NULL, "%s", again ? "giving up" : "stopping: what is inside is finished first");
-    stop_all(r);
-    if (again)
-        *abort_ns = now_ns;
-    else if (*abort_ns == INT64_MAX)
-        *abort_ns = now_ns + longest_deadline(r);
+    quit(r, again, now_ns);
 }
 
 static void check_halts(run *r)
@@ -180,38 +190,44 @@ static void check_halts(run *r)
     }
 }
 
-static int timeout_ms(const run *r, int64_t now_ns, int64_t abort_ns)
+/* A plugin that does not obey its interrupt must not keep the process from ending. */
+static void leave(const run *r)
+{
+    pl_log(PL_ERROR, NULL, "a plugin does not return although it was interrupted; leaving without it");
+    _exit(r->status == PL_EXIT_FAILED ? PL_EXIT_FAILED : PL_EXIT_UNSETTLED);
+}
+
+static int timeout_ms(const run *r, int64_t now_ns)
 {
     int64_t until = now_ns + 1000000000;
-    if (abort_ns < until)
-        until = abort_ns;
-    if (abort_ns == INT64_MAX && r->for_ns && r->started_ns + r->for_ns < until)
+    if (r->abort_ns < until)
+        until = r->abort_ns;
+    if (r->abort_ns == INT64_MAX && r->for_ns && r->started_ns + r->for_ns < until)
         until = r->started_ns + r->for_ns;
     return until <= now_ns ? 0 : (int)((until - now_ns) / 1000000 + 1);
 }
 
-/* Until all graphs ended, or a reload is wanted. */
+/* Until all graphs ended, or a reload is wanted and not yet under way. */
 static void watch(run *r)
 {
-    int64_t abort_ns = INT64_MAX;
     struct pollfd fds[2] = {{r->event_fd, POLLIN, 0}, {r->signal_fd, POLLIN, 0}};
-    while (!all_ended(r) && !r->reload) {
+    while (!all_ended(r) && (!r->reload || r->reloading)) {
         int64_t now_ns = pl_system_clock.now_ns(&pl_system_clock);
-        if (poll(fds, 2, timeout_ms(r, now_ns, abort_ns)) < 0 && errno != EINTR)
+        if (poll(fds, 2, timeout_ms(r, now_ns)) < 0 && errno != EINTR)
             break;
         now_ns = pl_system_clock.now_ns(&pl_system_clock);
         uint64_t ignored;
         if (fds[0].revents & POLLIN)
             (void)!read(r->event_fd, &ignored, sizeof ignored);
         if (fds[1].revents & POLLIN)
-            on_signal(r, &abort_ns, now_ns);
+            on_signal(r, now_ns);
         check_halts(r);
-        if (r->for_ns && abort_ns == INT64_MAX && now_ns >= r->started_ns + r->for_ns) {
-            stop_all(r);
-            abort_ns = now_ns + longest_deadline(r);
-        }
-        if (now_ns >= abort_ns)
+        if (r->for_ns && r->abort_ns == INT64_MAX && now_ns >= r->started_ns + r->for_ns)
+            quit(r, false, now_ns);
+        if (now_ns >= r->abort_ns)
             abort_all(r);
+        if (r->abort_ns != INT64_MAX && now_ns - r->abort_ns >= STUCK_NS)
+            leave(r);
         pl_live_draw(&r->live, r->graphs, r->graph_count, now_ns);
     }
 }
@@ -248,6 +264,19 @@ static bool start_all(run *r)
     return true;
 }
 
+/* Ends the old pipelines as SIGTERM would. false: the process is to end with them. */
+static bool drain_for_reload(run *r)
+{
+    r->reloading = true;
+    r->abort_ns = pl_system_clock.now_ns(&pl_system_clock) + longest_deadline(r);
+    stop_all(r);
+    watch(r);
+    r->reload = r->reloading = false;
+    for (size_t i = 0; i < r->graph_count; i++)
+        pl_graph_join(r->graphs[i]);
+    return !r->quitting && r->status == PL_EXIT_DONE;
+}
+
 /* SIGHUP: the new files are checked while the old ones go on, which they do if there is a mistake. */
 static bool reload(run *r)
 {
@@ -255,23 +284,23 @@ static bool reload(run *r)
     pl_graph *graphs[PL_CLI_FILES_MAX] = {NULL};
     memcpy(files.overrides, r->files.overrides, sizeof files.overrides);
     r->reload = false;
-    if (!plan(r, &files, graphs)) {
+    bool sound = plan(r, &files, graphs);
+    for (size_t i = 0; sound && i < files.count; i++)
+        sound = !seeded(files.pipelines[i]); /* it is not for a process that goes on */
+    if (!sound)
         pl_log(PL_ERROR, NULL, "not reloaded: the pipelines go on as they were");
+    if (!sound || !drain_for_reload(r)) {
         unplan(graphs, files.count);
         pl_cli_unload(&files);
-        return true;
+        return !sound;
     }
-    stop_all(r);
-    watch(r);
-    r->reload = false;
-    for (size_t i = 0; i < r->graph_count; i++)
-        pl_graph_join(r->graphs[i]);
     judge(r);
     unplan(r->graphs, r->graph_count);
     pl_cli_unload(&r->files);
     r->files = files;
     memcpy(r->graphs, graphs, sizeof graphs);
     r->graph_count = files.count;
+    r->abort_ns = INT64_MAX;
     pl_log(PL_INFO, NULL, "reloaded");
     return open_all(r) && start_all(r);
 }
@@ -288,11 +317,20 @@ static void run_threads(run *r)
         pl_graph_join(r->graphs[i]);
 }
 
+/* Asked now and then by the seeded scheduler, which has no watch. */
 static bool signalled(void *self)
 {
-    const run *r = self;
+    run *r = self;
     struct pollfd fd = {r->signal_fd, POLLIN, 0};
-    return poll(&fd, 1, 0) > 0;
+    int64_t now_ns = pl_system_clock.now_ns(&pl_system_clock);
+    if (poll(&fd, 1, 0) > 0)
+        on_signal(r, now_ns);
+    if (r->reload)
+        pl_log(PL_WARN, NULL, "not reloaded: a pipeline on the seeded scheduler runs from its beginning to its end");
+    r->reload = false;
+    if (now_ns >= r->abort_ns)
+        atomic_store(&r->graphs[0]->flow.aborting, true);
+    return r->quitting;
 }
 
 static void run_seeded(run *r)
@@ -317,6 +355,7 @@ static int run_all(run *r)
     r->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
     r->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r->started_ns = pl_system_clock.now_ns(&pl_system_clock);
+    r->abort_ns = INT64_MAX;
     if (!plan(r, &r->files, r->graphs))
         r->status = PL_EXIT_USAGE;
     r->graph_count = r->files.count;
