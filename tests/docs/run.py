@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Executes every example of the documentation: a block that no longer works is a failed test.
+So is a link to nowhere, or a file named in `code` that the tree does not hold.
 
     tests/docs/run.py [--verbose] [PAGE...]      all pages: *.md at the root and below docs/
 
@@ -39,6 +40,7 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 from blocks import PageError, read  # noqa: E402
 from place import Failed, Place, Shared  # noqa: E402
+from references import wrong  # noqa: E402
 
 
 def pages(chosen):
@@ -49,13 +51,16 @@ def pages(chosen):
 
 def run_page(path, shared, verbose):
     """-> (passed, failed) of one page."""
-    name = str(path.relative_to(ROOT))
+    name, text = str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
     try:
-        blocks = read(name, path.read_text(encoding="utf-8"))
+        blocks = read(name, text)
     except PageError as error:
         print(f"FAILED {error}")
         return 0, 1
-    passed = failed = 0
+    lost = wrong(path, text)
+    for one in lost:
+        print(f"FAILED {name}: {one}")
+    passed, failed = 0 if lost else 1, len(lost)
     with tempfile.TemporaryDirectory(prefix="plumbline-docs-") as folder:
         with Place(path, folder, shared) as place:
             for block in blocks:
