@@ -201,7 +201,7 @@ static int timeout_ms(const run *r, int64_t now_ns)
 {
     int64_t until = now_ns + 1000000000;
     if (r->abort_ns < until)
-        until = r->abort_ns;
+        until = r->abort_ns > now_ns ? r->abort_ns : now_ns + 50000000;
     if (r->abort_ns == INT64_MAX && r->for_ns && r->started_ns + r->for_ns < until)
         until = r->started_ns + r->for_ns;
     return until <= now_ns ? 0 : (int)((until - now_ns) / 1000000 + 1);
