@@ -126,20 +126,27 @@ static const pl_plugin *handshake(void *handle, const char *name, const char *pa
     return NULL;
 }
 
+static bool has_callbacks(const pl_component *component)
+{
+    bool callbacks = component->create && component->destroy && component->option_size >= sizeof(uint32_t);
+    if (component->source)
+        return callbacks && PL_HAS(component->source, next) && component->source->next;
+    if (component->poller)
+        return callbacks && PL_HAS(component->poller, poll) && component->poller->poll && component->poller->count &&
+               component->poller->every_ns;
+    return callbacks && PL_HAS(component->sink, write) && component->sink->write;
+}
+
+/* Looks at no member before struct_size says that it is there. */
 static bool complete(const pl_component *component, const char *path, pl_error *error)
 {
-    int roles = !!component->source + !!component->poller + !!component->sink;
-    bool callbacks =
-        component->create && component->destroy && roles == 1 && component->option_size >= sizeof(uint32_t);
-    if (component->source)
-        callbacks = callbacks && component->source->next;
-    if (component->poller)
-        callbacks = callbacks && component->poller->poll && component->poller->count && component->poller->every_ns;
-    if (component->sink)
-        callbacks = callbacks && component->sink->write;
-    if (!PL_HAS(component, sink) || !callbacks || !component->name)
-        (void)pl_fail(error, PL_BAD_CONFIG, "%s: component '%s' lacks a required member", path,
-                      component->name ? component->name : "?");
+    bool whole = PL_HAS(component, sink) && component->name;
+    const char *name = whole ? component->name : "?";
+    int roles = whole ? !!component->source + !!component->poller + !!component->sink : 0;
+    if (whole && roles != 1)
+        (void)pl_fail(error, PL_BAD_CONFIG, "%s: component '%s' must be one of source, poller and sink", path, name);
+    else if (!whole || !has_callbacks(component))
+        (void)pl_fail(error, PL_BAD_CONFIG, "%s: component '%s' lacks a required member", path, name);
     else
         return true;
     return false;
