@@ -175,6 +175,11 @@ static bool note_missing(pl_checkpoint *checkpoint, const pl_merge_lane *lane)
             seen->missing[seen->missing_count++] = position;
     }
     qsort(seen->missing, seen->missing_count, sizeof *seen->missing, ascending);
+    size_t kept = 0; /* several inputs may hold children of one record */
+    for (size_t i = 0; i < seen->missing_count; i++)
+        if (kept == 0 || seen->missing[kept - 1] != seen->missing[i])
+            seen->missing[kept++] = seen->missing[i];
+    seen->missing_count = kept;
     return true;
 }
 

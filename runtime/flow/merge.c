@@ -5,10 +5,14 @@ bool pl_merge_init(pl_merge *merge, const pl_merge_setup *setup, int64_t now_ns)
 {
     *merge = (pl_merge){.setup = *setup, .started_ns = now_ns};
     merge->waiting = pl_calloc(setup->source_count + 1, sizeof *merge->waiting);
-    if (!merge->waiting)
+    merge->expected = pl_calloc(setup->source_count + 1, sizeof *merge->expected);
+    if (!merge->waiting || !merge->expected)
         return false;
-    if (setup->source_count)
-        memcpy(merge->waiting, setup->sources, setup->source_count * sizeof *merge->waiting);
+    for (size_t i = 0; i < setup->source_count; i++)
+        merge->waiting[i] = merge->expected[i] = setup->sources[i];
+    merge->setup.sources = merge->expected;
+    if (merge->setup.input_count == 0)
+        merge->setup.input_count = 1;
     merge->waiting_count = setup->source_count;
     return true;
 }
@@ -23,6 +27,7 @@ void pl_merge_release(pl_merge *merge)
     pl_free(merge->lanes);
     pl_free(merge->slot_of);
     pl_free(merge->waiting);
+    pl_free(merge->expected);
     *merge = (pl_merge){0};
 }
 
@@ -30,18 +35,35 @@ void pl_merge_release(pl_merge *merge)
 
 static pl_lane born = {.index = PL_LANE_NONE, .source_rank = UINT32_MAX, .name = (char[]){""}}; /* never written */
 
-static void no_longer_waiting(pl_merge *merge, uint32_t rank)
+static void no_longer_waiting(pl_merge *merge, uint32_t input, uint32_t rank)
 {
     for (size_t i = 0; i < merge->waiting_count; i++)
-        if (merge->waiting[i] == rank)
+        if (merge->waiting[i].rank == rank && merge->waiting[i].input == input)
             merge->waiting[i--] = merge->waiting[--merge->waiting_count];
 }
 
-static pl_merge_lane *lane_slot(pl_merge *merge, pl_lane *lane, int64_t now_ns)
+static size_t slot_index(const pl_merge *merge, uint32_t lane, uint32_t input)
 {
-    if (lane->index >= merge->slot_capacity) {
+    return (size_t)lane * merge->setup.input_count + input;
+}
+
+const pl_merge_lane *pl_merge_find(const pl_merge *merge, const pl_lane *lane, uint32_t input, bool *expected)
+{
+    size_t slot = slot_index(merge, lane->index, input);
+    *expected = false;
+    if (slot < merge->slot_capacity && merge->slot_of[slot])
+        return &merge->lanes[merge->slot_of[slot] - 1];
+    for (size_t i = 0; i < merge->setup.source_count; i++)
+        *expected = *expected || (merge->expected[i].input == input && merge->expected[i].rank == lane->source_rank);
+    return NULL;
+}
+
+static pl_merge_lane *lane_slot(pl_merge *merge, pl_lane *lane, uint32_t input, int64_t now_ns)
+{
+    size_t slot = slot_index(merge, lane->index, input);
+    if (slot >= merge->slot_capacity) {
         size_t capacity = merge->slot_capacity ? merge->slot_capacity : 16;
-        while (capacity <= lane->index)
+        while (capacity <= slot)
             capacity *= 2;
         uint32_t *grown = pl_realloc(merge->slot_of, capacity, sizeof *grown);
         if (!grown)
@@ -50,8 +72,8 @@ static pl_merge_lane *lane_slot(pl_merge *merge, pl_lane *lane, int64_t now_ns)
         merge->slot_of = grown;
         merge->slot_capacity = capacity;
     }
-    if (merge->slot_of[lane->index])
-        return &merge->lanes[merge->slot_of[lane->index] - 1];
+    if (merge->slot_of[slot])
+        return &merge->lanes[merge->slot_of[slot] - 1];
     if (merge->lane_count == merge->lane_capacity) {
         size_t capacity = merge->lane_capacity ? merge->lane_capacity * 2 : 8;
         pl_merge_lane *grown = pl_realloc(merge->lanes, capacity, sizeof *grown);
@@ -60,10 +82,13 @@ static pl_merge_lane *lane_slot(pl_merge *merge, pl_lane *lane, int64_t now_ns)
         merge->lanes = grown;
         merge->lane_capacity = capacity;
     }
-    no_longer_waiting(merge, lane->source_rank);
-    merge->lanes[merge->lane_count] = (pl_merge_lane){
-        .lane = lane, .newest_unix_ns = INT64_MIN, .active_ns = now_ns, .closed = lane->index == PL_LANE_NONE};
-    merge->slot_of[lane->index] = (uint32_t)++merge->lane_count;
+    no_longer_waiting(merge, input, lane->source_rank);
+    merge->lanes[merge->lane_count] = (pl_merge_lane){.lane = lane,
+                                                      .input = input,
+                                                      .newest_unix_ns = INT64_MIN,
+                                                      .active_ns = now_ns,
+                                                      .closed = lane->index == PL_LANE_NONE};
+    merge->slot_of[slot] = (uint32_t)++merge->lane_count;
     return &merge->lanes[merge->lane_count - 1];
 }
 
@@ -109,11 +134,11 @@ static pl_merge_item pop(pl_merge_lane *lane)
 
 /* ---- in --------------------------------------------------------------------- */
 
-bool pl_merge_observe(pl_merge *merge, const pl_packet *packet, int64_t now_ns)
+bool pl_merge_observe(pl_merge *merge, const pl_packet *packet, uint32_t input, int64_t now_ns)
 {
     for (uint32_t i = 0; i < packet->batch->mark_count; i++) {
         const pl_lane_mark *mark = &packet->batch->marks[i];
-        pl_merge_lane *lane = lane_slot(merge, mark->lane, now_ns);
+        pl_merge_lane *lane = lane_slot(merge, mark->lane, input, now_ns);
         if (!lane)
             return false;
         lane->active_ns = now_ns;
@@ -124,14 +149,15 @@ bool pl_merge_observe(pl_merge *merge, const pl_packet *packet, int64_t now_ns)
     return true;
 }
 
-bool pl_merge_take(pl_merge *merge, const pl_packet *packet, int64_t now_ns)
+bool pl_merge_take(pl_merge *merge, const pl_packet *packet, uint32_t input, int64_t now_ns)
 {
-    if (!pl_merge_observe(merge, packet, now_ns))
+    if (!pl_merge_observe(merge, packet, input, now_ns))
         return false;
     for (uint32_t i = 0; i < packet->count; i++) {
         const pl_record *record = packet->records[i];
-        uint32_t slot = record->lane < merge->slot_capacity ? merge->slot_of[record->lane] : 0;
-        pl_merge_lane *lane = slot ? &merge->lanes[slot - 1] : lane_slot(merge, &born, now_ns);
+        size_t index = slot_index(merge, record->lane, input);
+        uint32_t slot = index < merge->slot_capacity ? merge->slot_of[index] : 0;
+        pl_merge_lane *lane = slot ? &merge->lanes[slot - 1] : lane_slot(merge, &born, 0, now_ns);
         if (!lane || !push(lane, (pl_merge_item){record, packet->batch}))
             return false;
         pl_flow_batch_ref(packet->batch, 1);
@@ -179,7 +205,7 @@ int64_t pl_merge_bound(const pl_merge *merge, int64_t now_ns)
     return lowest;
 }
 
-/* Order of two lanes at the same event time. */
+/* Order of two lanes at the same event time; 0: the same lane by two inputs, where the position decides. */
 static int lane_order(const pl_merge_lane *a, const pl_merge_lane *b)
 {
     if (a->lane->source_rank != b->lane->source_rank)
@@ -196,7 +222,10 @@ static pl_merge_lane *first_lane(const pl_merge *merge)
             continue;
         int64_t time = lane->heap[0].record->time_unix_ns;
         int64_t best = first ? first->heap[0].record->time_unix_ns : 0;
-        if (!first || time < best || (time == best && lane_order(lane, first) < 0))
+        int order = first && time == best ? lane_order(lane, first) : 0;
+        if (first && time == best && order == 0)
+            order = lane->heap[0].record->position < first->heap[0].record->position ? -1 : 1;
+        if (!first || time < best || (time == best && order < 0))
             first = lane;
     }
     return first;
@@ -215,7 +244,7 @@ static bool due_at_bound(const pl_merge *merge, const pl_merge_lane *first, int6
     for (size_t i = 0; i < merge->lane_count; i++) {
         const pl_merge_lane *other = &merge->lanes[i];
         if (other != first && waited_for(merge, other, now_ns) && bound_of(merge, other, now_ns) == bound &&
-            lane_order(other, first) < 0)
+            lane_order(other, first) <= 0 && other->count == 0)
             return false;
     }
     return true;

@@ -12,9 +12,14 @@
 #define PL_FLOW_MERGE_H
 #include <flow/batch.h>
 
+typedef struct pl_merge_source { /* lanes of a source that an input will bring */
+    uint32_t input, rank;
+} pl_merge_source;
+
 typedef struct pl_merge_setup {
     int64_t slack_ns, idle_ns;
-    const uint32_t *sources; /* ranks of the sources that feed this; copied */
+    uint32_t input_count;           /* at least 1 */
+    const pl_merge_source *sources; /* who is waited for before its first lane is open; copied */
     size_t source_count;
 } pl_merge_setup;
 
@@ -23,8 +28,9 @@ typedef struct pl_merge_item {
     pl_flow_batch *batch; /* one reference, passed on with the item */
 } pl_merge_item;
 
-typedef struct pl_merge_lane {
+typedef struct pl_merge_lane { /* a lane as one input brings it: what one worker above has done vouches for no other */
     pl_lane *lane;
+    uint32_t input;
     pl_merge_item *heap; /* by (time, position) */
     size_t count, capacity;
     int64_t newest_unix_ns; /* INT64_MIN: nothing yet */
@@ -36,12 +42,13 @@ typedef struct pl_merge_lane {
 
 typedef struct pl_merge {
     pl_merge_setup setup;
-    uint32_t *waiting; /* ranks without a lane yet */
+    pl_merge_source *expected; /* a copy of the setup's */
+    pl_merge_source *waiting;  /* those without a lane yet */
     size_t waiting_count;
     int64_t started_ns;
     pl_merge_lane *lanes;
     size_t lane_count, lane_capacity;
-    uint32_t *slot_of; /* by lane index: 1 + place in lanes */
+    uint32_t *slot_of; /* by lane index and input: 1 + place in lanes */
     size_t slot_capacity;
     size_t buffered; /* records */
     bool ended;      /* no more input: everything is due */
@@ -56,10 +63,12 @@ static inline bool pl_merge_born(const pl_merge_lane *lane)
 bool pl_merge_init(pl_merge *merge, const pl_merge_setup *setup, int64_t now_ns);
 void pl_merge_release(pl_merge *merge);
 
-/* All of a packet; takes a reference of the batch for each record. false: no memory. */
-bool pl_merge_take(pl_merge *merge, const pl_packet *packet, int64_t now_ns);
+/* All of a packet that came by that input; takes a reference of the batch for each record. false: no memory. */
+bool pl_merge_take(pl_merge *merge, const pl_packet *packet, uint32_t input, int64_t now_ns);
 /* Only the marks and newest times, for a transform that does not reorder. */
-bool pl_merge_observe(pl_merge *merge, const pl_packet *packet, int64_t now_ns);
+bool pl_merge_observe(pl_merge *merge, const pl_packet *packet, uint32_t input, int64_t now_ns);
+/* The lane as that input brings it; NULL: it has not yet. *expected: it may still. */
+const pl_merge_lane *pl_merge_find(const pl_merge *merge, const pl_lane *lane, uint32_t input, bool *expected);
 
 /* Nothing before this event time will come any more: the lowest bound, INT64_MAX when nobody is waited for. */
 int64_t pl_merge_bound(const pl_merge *merge, int64_t now_ns);

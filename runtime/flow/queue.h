@@ -8,6 +8,8 @@ enum { PL_QUEUE_PACKETS = 16 }; /* a power of two */
 
 typedef struct pl_queue {
     struct pl_stage *producer, *consumer;
+    const uint32_t *sources; /* ranks of the sources whose lanes come this way */
+    size_t source_count;
     _Atomic uint32_t head, tail; /* head: next to pop; tail: next free */
     _Atomic bool producer_waits, closed;
     pl_packet packets[PL_QUEUE_PACKETS];

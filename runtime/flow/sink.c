@@ -94,7 +94,7 @@ static bool take_in(pl_sink_stage *sink)
     pl_packet packet;
     bool took = false;
     for (int i = 0; i < PACKETS_AT_ONCE && sink->queued_count < 2 && !sink->stage.outbox; i++) {
-        if (!pl_stage_take(&sink->stage, &packet))
+        if (!pl_stage_take(&sink->stage, &packet, NULL))
             break;
         took = true;
         for (uint32_t r = 0; r < packet.count; r++) {

@@ -138,12 +138,14 @@ void pl_stage_close(pl_stage *stage)
         pl_queue_close(stage->dead_letters);
 }
 
-bool pl_stage_take(pl_stage *stage, pl_packet *packet)
+bool pl_stage_take(pl_stage *stage, pl_packet *packet, uint32_t *from)
 {
     for (uint32_t i = 0; i < stage->input_count; i++) {
         uint32_t input = (stage->next_input + i) % stage->input_count;
         if (pl_queue_pop(stage->inputs[input], packet)) {
             stage->next_input = (input + 1) % stage->input_count;
+            if (from)
+                *from = input;
             return true;
         }
     }
@@ -167,7 +169,7 @@ void pl_stage_release_base(pl_stage *stage)
         pl_free(first);
     }
     pl_packet left;
-    while (stage->input_count && pl_stage_take(stage, &left))
+    while (stage->input_count && pl_stage_take(stage, &left, NULL))
         pl_flow_batch_unref(left.batch);
     pl_flow_batch_unref(stage->dead_batch);
     pl_json_reader_free(&stage->reader);

@@ -105,8 +105,8 @@ bool pl_stage_post(pl_stage *stage, pl_queue *queue, pl_flow_batch *batch);
 bool pl_stage_drain(pl_stage *stage);
 /* Closes the queues of all ports and the one to the dead letters. The outbox must be empty. */
 void pl_stage_close(pl_stage *stage);
-/* The next packet from any input, round robin; false: nothing now. */
-bool pl_stage_take(pl_stage *stage, pl_packet *packet);
+/* The next packet from any input, round robin; *input (may be NULL): which. false: nothing now. */
+bool pl_stage_take(pl_stage *stage, pl_packet *packet, uint32_t *input);
 bool pl_stage_inputs_ended(const pl_stage *stage);
 void pl_stage_release_base(pl_stage *stage);
 #endif

@@ -19,17 +19,30 @@ static void halt_no_memory(pl_transform_stage *transform)
 
 /* ---- out -------------------------------------------------------------------- */
 
-/* How far the lane has come for those downstream: not beyond what is still buffered or deferred here. */
-static pl_lane_mark progress(const pl_transform_stage *transform, const pl_merge_lane *lane)
+/* How far the lane has come for those downstream: not beyond what is still buffered or deferred here, or to come by
+ * another input. */
+static pl_lane_mark progress(const pl_transform_stage *transform, const pl_merge_lane *any)
 {
-    int64_t time = lane->newest_unix_ns;
-    if (lane->count && lane->heap[0].record->time_unix_ns <= time)
-        time = lane->heap[0].record->time_unix_ns - 1;
+    const pl_merge *merge = &transform->merge;
     int64_t deferred = pl_defers_next(&transform->defers);
     bool pending = deferred != INT64_MAX;
-    if (pending && deferred <= time)
-        time = deferred - 1;
-    return (pl_lane_mark){lane->lane, time, lane->closed && lane->count == 0 && !pending};
+    pl_lane_mark mark = {any->lane, pending ? deferred - 1 : INT64_MAX, !pending};
+    for (uint32_t input = 0; input < merge->setup.input_count; input++) {
+        bool expected;
+        const pl_merge_lane *lane = pl_merge_find(merge, any->lane, input, &expected);
+        if (!lane && !expected)
+            continue;
+        int64_t time = lane ? lane->newest_unix_ns : INT64_MIN;
+        if (lane && lane->count && lane->heap[0].record->time_unix_ns <= time)
+            time = lane->heap[0].record->time_unix_ns - 1;
+        bool over = lane && lane->closed && lane->count == 0;
+        if (!over || !mark.closed) /* a closed one holds nothing back, but its time is all there is if all are */
+            mark.time_unix_ns = time < mark.time_unix_ns ? time : mark.time_unix_ns;
+        mark.closed = mark.closed && over;
+    }
+    if (mark.time_unix_ns == INT64_MAX)
+        mark.time_unix_ns = any->newest_unix_ns;
+    return mark;
 }
 
 static bool news(const pl_transform_stage *transform, const pl_merge_lane *lane)
@@ -140,7 +153,7 @@ static bool run_merged(pl_transform_stage *transform)
 }
 
 /* Without `order` records run as they arrive, and time is the newest that was seen. */
-static void run_packet(pl_transform_stage *transform, const pl_packet *packet)
+static void run_packet(pl_transform_stage *transform, const pl_packet *packet, uint32_t input)
 {
     pl_merge *merge = &transform->merge;
     for (uint32_t i = 0; i < packet->count; i++) {
@@ -148,14 +161,15 @@ static void run_packet(pl_transform_stage *transform, const pl_packet *packet)
             (void)run_due_defers(transform, packet->records[i]->time_unix_ns);
         pl_transform_record(transform, packet->records[i], packet->batch);
     }
-    if (!pl_merge_observe(merge, packet, transform->listened_ns))
+    if (!pl_merge_observe(merge, packet, input, transform->listened_ns))
         halt_no_memory(transform);
 }
 
 static bool take_packet(pl_transform_stage *transform)
 {
     pl_packet packet;
-    if (!pl_stage_take(&transform->stage, &packet))
+    uint32_t input;
+    if (!pl_stage_take(&transform->stage, &packet, &input))
         return false;
     pl_account *account = &transform->stage.account;
     uint32_t replayed = 0;
@@ -165,10 +179,10 @@ static bool take_packet(pl_transform_stage *transform)
     pl_count(&account->replayed, replayed);
     transform->heard_ns = transform->now_ns;
     if (transform->setup.ordered) {
-        if (!pl_merge_take(&transform->merge, &packet, transform->listened_ns))
+        if (!pl_merge_take(&transform->merge, &packet, input, transform->listened_ns))
             halt_no_memory(transform);
     } else {
-        run_packet(transform, &packet);
+        run_packet(transform, &packet, input);
     }
     pl_flow_batch_unref(packet.batch);
     return true;
@@ -219,6 +233,27 @@ static void run_checkpoint(pl_transform_stage *transform)
 
 /* ---- the step ------------------------------------------------------------------- */
 
+static bool start_merge(pl_transform_stage *transform)
+{
+    const pl_stage *stage = &transform->stage;
+    size_t count = 0;
+    for (uint32_t i = 0; i < stage->input_count; i++)
+        count += stage->inputs[i]->source_count;
+    pl_merge_source *sources = pl_calloc(count + 1, sizeof *sources);
+    if (!sources)
+        return false;
+    count = 0;
+    for (uint32_t i = 0; i < stage->input_count; i++)
+        for (size_t s = 0; s < stage->inputs[i]->source_count; s++)
+            sources[count++] = (pl_merge_source){i, stage->inputs[i]->sources[s]};
+    transform->setup.merge.input_count = stage->input_count;
+    transform->setup.merge.sources = sources;
+    transform->setup.merge.source_count = count;
+    bool ok = pl_merge_init(&transform->merge, &transform->setup.merge, transform->now_ns);
+    pl_free(sources);
+    return ok;
+}
+
 static bool start(pl_transform_stage *transform)
 {
     transform->started = true;
@@ -232,7 +267,7 @@ static bool start(pl_transform_stage *transform)
         return false;
     for (size_t i = 0; i < transform->timer_count; i++)
         transform->timers[i].due_ns = transform->now_ns + pl_script_timer_period(transform->script, i);
-    return pl_merge_init(&transform->merge, &transform->setup.merge, transform->now_ns);
+    return start_merge(transform);
 }
 
 static void drain(pl_transform_stage *transform)

@@ -111,10 +111,7 @@ static pl_stage *open_transform(pl_graph *graph, pl_node_plan *node, uint32_t wo
         .when_path = spec->node->file,
         .when_line = spec->when_node ? spec->when_node->line : 0,
         .ordered = spec->order.enabled,
-        .merge = {.slack_ns = spec->order.slack_ns,
-                  .idle_ns = spec->order.idle_ns,
-                  .sources = node->upstream,
-                  .source_count = node->upstream_count},
+        .merge = {.slack_ns = spec->order.slack_ns, .idle_ns = spec->order.idle_ns},
         .durable = spec->state.kind == PL_STATE_DURABLE,
         .rebuilt = spec->state.kind == PL_STATE_REBUILD,
     };

@@ -40,8 +40,10 @@ static pl_queue *queue_between(pl_graph *graph, pl_stage *producer, pl_stage *co
     return queue;
 }
 
-static pl_status connect(pl_graph *graph, pl_stage *producer, const char *port_name, pl_node_plan *to, pl_error *error)
+static pl_status connect(pl_graph *graph, const pl_node_plan *from, pl_stage *producer, const char *port_name,
+                         pl_node_plan *to, pl_error *error)
 {
+    bool gaps = from->kind == PL_KIND_SOURCE && port_name; /* they bring records, not the lanes' progress */
     pl_port *port = port_of(producer, port_name);
     if (!port)
         return no_memory(error);
@@ -59,6 +61,8 @@ static pl_status connect(pl_graph *graph, pl_stage *producer, const char *port_n
         queues[w] = queue_between(graph, producer, to->stages[w]);
         if (!queues[w])
             return no_memory(error);
+        queues[w]->sources = from->upstream;
+        queues[w]->source_count = gaps ? 0 : from->upstream_count;
     }
     return PL_OK;
 }
@@ -69,7 +73,7 @@ static pl_status wire_inputs(pl_graph *graph, pl_node_plan *node, pl_error *erro
         const pl_from *from = &node->spec->from[f];
         pl_node_plan *above = &graph->nodes[from->component];
         for (uint32_t w = 0; w < above->worker_count; w++)
-            if (connect(graph, above->stages[w], from->port, node, error) != PL_OK)
+            if (connect(graph, above, above->stages[w], from->port, node, error) != PL_OK)
                 return PL_FAILED;
     }
     return PL_OK;
