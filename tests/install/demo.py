@@ -169,12 +169,12 @@ def show(store, parts, args, title):
                 part.check()
             cells, now = table.rows(store.ask(table.NEWEST), since)
             measured |= now
-            lines = [title, "", *table.draw(cells, terminal), "",
+            lines = [*title.split("\n"), "", *table.draw(cells, terminal), "",
                      "Ctrl-C to end." if args.length is None else f"Ends in {max(0, until - time.monotonic()):.0f} s."]
             if terminal:
-                if drawn:
-                    print(f"\033[{drawn}A", end="")
-                print("".join(f"\033[2K{line}\n" for line in lines), end="", flush=True)
+                # without wrapping (?7l), or a narrow window would make more lines than the cursor goes up
+                up = f"\033[{drawn}A" if drawn else ""
+                print(up + "\033[?7l" + "".join(f"\033[2K{line}\n" for line in lines) + "\033[?7h", end="", flush=True)
                 drawn = len(lines)
             elif cells and time.monotonic() - last_plain >= PLAIN_EVERY_S and cells != last_shown:
                 print("\n".join([time.strftime("%H:%M:%S"), *table.draw(cells, False), ""]), flush=True)
@@ -232,7 +232,7 @@ def run_one_process(args):
     market = "the real market" if args.live else "a simulated market, 120 times as fast"
     run(args, Sqlite(args.db), environment(args) | {"DEMO_DB": args.db},
         {name: ["--data-dir", f"data/{name}", "pipelines/price_accuracy.yaml"]},
-        f"Chainlink feeds against {market}: build/plumbline run pipelines/price_accuracy.yaml")
+        f"Chainlink feeds against {market}\nbuild/plumbline run pipelines/price_accuracy.yaml -> {args.db}")
 
 
 def run_services(args):
@@ -246,7 +246,7 @@ def run_services(args):
         env |= {"KAFKA_BROKERS": kafka.bootstrap, "PG_DSN": postgres.dsn}
         run(args, Tables(postgres), env,
             {name: ["--data-dir", os.path.join(folder, name), f"pipelines/{name}.yaml"] for name in SERVICES},
-            f"Five services on Kafka ({kafka.bootstrap}) and PostgreSQL: {', '.join(SERVICES)}")
+            f"Five services on Kafka ({kafka.bootstrap}) and PostgreSQL\n{', '.join(SERVICES)}")
 
 
 def main():
