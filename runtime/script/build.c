@@ -64,7 +64,7 @@ static pl_sort_key *new_key(lua_State *L, pl_world *world)
         size_t capacity = world->key_capacity ? world->key_capacity * 2 : 64;
         pl_sort_key *keys = pl_realloc(world->keys, capacity, sizeof *keys);
         if (!keys)
-            luaL_error(L, "out of memory");
+            pl_raise_memory(L);
         world->keys = keys;
         world->key_capacity = capacity;
     }

@@ -76,7 +76,7 @@ static pl_str arena_text(lua_State *L, int index)
         text.ptr = luaL_checklstring(L, index, &text.len);
         text = pl_arena_str(pl_world_of(L)->arena, text);
         if (!text.ptr)
-            luaL_error(L, "out of memory");
+            pl_raise_memory(L);
     }
     return text;
 }
@@ -122,7 +122,7 @@ static pl_field *copy_headers(lua_State *L, pl_world *world, size_t extra, pl_st
     pl_record *envelope = &world->envelope;
     pl_field *headers = pl_arena_alloc(world->arena, (envelope->header_count + extra + 1) * sizeof *headers);
     if (!headers)
-        luaL_error(L, "out of memory");
+        pl_raise_memory(L);
     uint32_t count = 0;
     for (uint32_t i = 0; i < envelope->header_count; i++)
         if (!name.ptr || !pl_str_eq(envelope->headers[i].name, name))

@@ -3,11 +3,11 @@
 
 #include <base/units.h>
 
-const uint32_t pl_reject_marker = PL_MAGIC_REJECT;
+uint32_t pl_reject_marker = PL_MAGIC_REJECT;
 
 static int raise_marker(lua_State *L)
 {
-    lua_pushlightuserdata(L, (void *)(uintptr_t)&pl_reject_marker);
+    lua_pushlightuserdata(L, &pl_reject_marker);
     return lua_error(L);
 }
 
@@ -36,7 +36,7 @@ static pl_str payload_text(lua_State *L, pl_str text)
 {
     pl_str payload = pl_arena_str(pl_world_of(L)->arena, text);
     if (!payload.ptr)
-        luaL_error(L, "out of memory");
+        pl_raise_memory(L);
     return payload;
 }
 
@@ -232,7 +232,7 @@ const char *pl_script_keep(lua_State *L, const char *text)
 {
     pl_str copy = pl_arena_str(pl_script_of(L)->arena, PL_S(text));
     if (!copy.ptr)
-        luaL_error(L, "out of memory");
+        pl_raise_memory(L);
     return copy.ptr;
 }
 
@@ -248,7 +248,7 @@ static int flow_emits(lua_State *L)
         return luaL_error(L, "emits: a list of 1 to %d field names was expected", PL_SCRIPT_EMITS_MAX);
     const char **emits = pl_arena_alloc(script->arena, ((size_t)count + 1) * sizeof *emits);
     if (!emits)
-        return luaL_error(L, "out of memory");
+        pl_raise_memory(L);
     lua_createtable(L, (int)count, 0);
     for (lua_Integer i = 1; i <= count; i++) {
         if (lua_rawgeti(L, 1, i) != LUA_TSTRING)

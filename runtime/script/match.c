@@ -277,7 +277,7 @@ static const char *match_lazy(pl_matcher *m, uint32_t index, const char *s)
         const char *found = match(m, index + 1, s);
         if (found)
             return found;
-        if (s == end || !single(item, *s))
+        if (s >= end || !single(item, *s))
             break;
         s++;
     }

@@ -49,5 +49,5 @@ const char *pl_pattern_compile(pl_pattern *pattern, pl_str text, bool anchors);
 /* Gives the matcher a subject and a full budget. */
 void pl_matcher_init(pl_matcher *matcher, const pl_pattern *pattern, pl_str subject);
 /* Tries at exactly `start`, which lies in the subject. The end of the match, or NULL: none, or exhausted. */
-const char *pl_match_at(pl_matcher *matcher, const char *start);
+const char *pl_match_at(pl_matcher *matcher, const char *start) __attribute__((nonnull));
 #endif

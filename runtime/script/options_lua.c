@@ -75,7 +75,7 @@ static void *keep_bytes(reading *in, size_t size)
 {
     void *memory = pl_arena_alloc(in->script->arena, size);
     if (!memory)
-        luaL_error(in->L, "out of memory");
+        pl_raise_memory(in->L);
     memset(memory, 0, size);
     return memory;
 }

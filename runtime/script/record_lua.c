@@ -43,8 +43,10 @@ static void push_node(lua_State *L, pl_json_node node, uint64_t call)
 pl_lua_record *pl_check_record(lua_State *L, int index)
 {
     pl_lua_record *record = pl_magic_at(L, index) == PL_MAGIC_RECORD ? lua_touserdata(L, index) : NULL;
-    if (!record)
+    if (!record) {
         luaL_typeerror(L, index, "record");
+        return NULL;
+    }
     pl_world *world = pl_world_of(L);
     if (!world->has_record || record->call != world->call)
         luaL_error(L, "this record has expired: it was of an earlier call. Keep its fields, or record.totable(r)");

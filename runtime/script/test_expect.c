@@ -2,7 +2,7 @@
  * with the test's file and line and what differs. */
 #include "test_state.h"
 
-const uint32_t pl_absent_marker = 0x4E534241u;
+uint32_t pl_absent_marker = 0x4E534241u;
 
 enum { VALUE = 1, FIRST_ARGUMENT }; /* stack of a method: the expectation, then what it was given */
 
@@ -30,7 +30,7 @@ static int fail(lua_State *L)
     pl_buf_adds(&test->world.message, lua_tostring(L, -1));
     add_rejects(L, &test->story);
     pl_buf_add(&test->world.message, test->story.data, test->story.len);
-    lua_pushlightuserdata(L, (void *)(uintptr_t)&pl_reject_marker);
+    lua_pushlightuserdata(L, &pl_reject_marker);
     return lua_error(L);
 }
 
@@ -335,6 +335,6 @@ void pl_open_expect(lua_State *L)
     pl_test_of(L)->ref_expectation = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushcfunction(L, expect);
     lua_setglobal(L, "expect");
-    lua_pushlightuserdata(L, (void *)(uintptr_t)&pl_absent_marker);
+    lua_pushlightuserdata(L, &pl_absent_marker);
     lua_setglobal(L, "absent");
 }

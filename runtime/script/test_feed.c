@@ -71,7 +71,7 @@ static void open_feed(lua_State *L, int options)
     pl_arena_reset(test->arena);
     test->diags = pl_diags_new();
     if (!test->diags)
-        luaL_error(L, "out of memory");
+        pl_raise_memory(L);
     pl_feed_setup setup = {.script = test->script, .library = test->library, .diags = test->diags};
     setup.with = read_with(L, options);
     lua_settop(L, options);

@@ -31,7 +31,7 @@ static inline pl_test_state *pl_test_of(lua_State *L)
 {
     return (pl_test_state *)(void *)pl_world_of(L);
 }
-extern const uint32_t pl_absent_marker;
+extern uint32_t pl_absent_marker;
 
 void pl_open_feed(lua_State *L);   /* test_feed.c: feed */
 void pl_open_expect(lua_State *L); /* test_expect.c: expect, absent */

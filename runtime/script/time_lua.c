@@ -3,7 +3,7 @@
 
 #include <base/timestamp.h>
 
-const uint32_t pl_null_marker = PL_MAGIC_NULL;
+uint32_t pl_null_marker = PL_MAGIC_NULL;
 
 /* ---- time ------------------------------------------------------------------------- */
 
@@ -95,7 +95,7 @@ static int sorted(lua_State *L)
     lua_createtable(L, (int)(world->key_count - from), 0);
     for (size_t i = from; i < world->key_count; i++) {
         pl_push_key(L, &world->keys[i]);
-        lua_rawseti(L, 2, (lua_Integer)(i - from + 1));
+        lua_rawseti(L, 2, (lua_Integer)(i - from) + 1);
     }
     world->key_count = from;
     lua_pushinteger(L, 0);

@@ -11,6 +11,7 @@
 #include <record/decimal.h>
 #include <record/document.h>
 #include <record/record.h>
+#include <stdlib.h>
 
 enum {
     PL_WORLD_RING = 64,          /* records in turn: one that a script kept is found out at the next call */
@@ -109,6 +110,11 @@ int pl_world_raise_time(lua_State *L);
 void pl_world_load(lua_State *L, pl_str text, const char *name, int first_line);
 /* Raises with a message that a pl_error holds. */
 int pl_world_raise(lua_State *L, const pl_error *error);
+static inline _Noreturn void pl_raise_memory(lua_State *L)
+{
+    luaL_error(L, "out of memory");
+    abort(); /* luaL_error does not return, but its declaration does not say so */
+}
 
 /* What is below is one file each: opens its part of the world (called protected, stack balanced). */
 void pl_open_sandbox(lua_State *L, uint64_t seed); /* sandbox.c */
@@ -119,7 +125,8 @@ void pl_open_record(lua_State *L);                 /* record_lua.c */
 void pl_open_envelope(lua_State *L);               /* envelope_lua.c */
 
 /* ---- magic ------------------------------------------------------------------ */
-extern const uint32_t pl_null_marker, pl_reject_marker;
+/* Never written; not const because lua_pushlightuserdata takes a void *. */
+extern uint32_t pl_null_marker, pl_reject_marker;
 /* The magic word of the userdata at index, 0: not a userdata. */
 static inline uint32_t pl_magic_at(lua_State *L, int index)
 {
@@ -132,7 +139,7 @@ static inline bool pl_is_null(lua_State *L, int index)
 }
 static inline void pl_push_null(lua_State *L)
 {
-    lua_pushlightuserdata(L, (void *)(uintptr_t)&pl_null_marker);
+    lua_pushlightuserdata(L, &pl_null_marker);
 }
 /* "decimal", "null", "record", "object", "array", else Lua's own name. */
 const char *pl_type_name(lua_State *L, int index);
