@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 
+import servers
 import support
 
 
@@ -350,3 +351,70 @@ class Rewind(Kafka):
         self.assertEqual(len(found), 501, "what is read again to rebuild is not given out again")
         self.assertEqual(found[-1]["sum"], 1500)
         self.assertEqual(second.components["in"]["replayed"], 500)
+
+
+def _secured(directory):
+    """A broker that also listens with SASL PLAIN (user plumbline, password right) and with TLS."""
+    kafka = servers.Kafka(directory)
+    broker = kafka.brokers[0]
+    kafka.sasl, kafka.tls = (f"127.0.0.1:{servers.free_port()}" for _ in range(2))
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", directory / "key.pem", "-out",
+                    directory / "ca.pem"], check=True, capture_output=True, timeout=30)
+    (directory / "both.pem").write_text((directory / "key.pem").read_text() + (directory / "ca.pem").read_text())
+    public = f"PLAINTEXT://{broker.address},SASL_PLAINTEXT://{kafka.sasl},SSL://{kafka.tls}"
+    kafka.settings |= {
+        "listeners": f"{public},CONTROLLER://127.0.0.1:{broker.controller_port}",
+        "advertised.listeners": public,
+        "listener.security.protocol.map":
+            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.sasl_plaintext.plain.sasl.jaas.config":
+            'org.apache.kafka.common.security.plain.PlainLoginModule required user_plumbline="right";',
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": directory / "both.pem",
+    }
+    return kafka
+
+
+class Security(Kafka):
+
+    def setUp(self):
+        support.Case.setUp(self)
+        self.kafka = support.shared("kafka_secured", _secured)
+        self.write_numbers(10)
+
+    def login(self, password):
+        return (", librdkafka: { security.protocol: SASL_PLAINTEXT, sasl.mechanisms: PLAIN, sasl.username: plumbline, "
+                f"sasl.password: {password} }}")
+
+    def test_plain_with_the_right_password(self):
+        env = {"BROKERS": self.kafka.sasl, "TOPIC": self.topic(), "GROUP": self.name("g")}
+        self.plumbline("run", self.to_kafka(extra=self.login("right")), env=env)
+        reader = self.start("run", self.from_kafka(extra=self.login("right")), env=env)
+        self.wait_lines(reader, 10)
+        reader.stop()
+
+    def test_a_wrong_password_halts_and_is_not_printed(self):
+        env = {"BROKERS": self.kafka.sasl, "TOPIC": self.topic(), "GROUP": self.name("g")}
+        for name in (self.to_kafka(extra=self.login("dArK")), self.from_kafka(extra=self.login("dArK"))):
+            run = self.plumbline("run", name, env=env, exit=1)
+            self.assertRegex(run.stderr, "(?i)error (in|out): .*authentication failed")
+            self.assertNotIn("dArK", run.stderr)
+
+    def test_tls_with_our_own_authority(self):
+        authority = support.shared_dir() / "kafka_secured" / "ca.pem"
+        extra = f", librdkafka: {{ security.protocol: SSL, ssl.ca.location: {authority} }}"
+        env = {"BROKERS": self.kafka.tls, "TOPIC": self.topic(), "GROUP": self.name("g")}
+        self.plumbline("run", self.to_kafka(extra=extra), env=env)
+        reader = self.start("run", self.from_kafka(extra=extra), env=env)
+        self.wait_lines(reader, 10)
+        reader.stop()
+
+    def test_a_certificate_that_is_not_trusted_is_told_and_nothing_is_sent(self):
+        env = {"BROKERS": self.kafka.tls, "TOPIC": self.topic()}
+        run = self.start("run", self.to_kafka(extra=", librdkafka: { security.protocol: SSL }"), "--set",
+                         "shutdown_deadline=1s", env=env)
+        run.wait_log("no broker of .* answers.*certificate verify failed")
+        run.stop(exit=3)
+        self.assertEqual(self.kafka.read(env["TOPIC"]), [])
