@@ -238,13 +238,13 @@ int64_t pl_merge_head(const pl_merge *merge)
 }
 
 /* At the bound itself: a lane that stands there may still bring a record of that very time, which matters if it comes
- * before this one in the order of lanes. */
+ * before this one in the order of lanes. With slack even one that holds later records may. */
 static bool due_at_bound(const pl_merge *merge, const pl_merge_lane *first, int64_t bound, int64_t now_ns)
 {
     for (size_t i = 0; i < merge->lane_count; i++) {
         const pl_merge_lane *other = &merge->lanes[i];
         if (other != first && waited_for(merge, other, now_ns) && bound_of(merge, other, now_ns) == bound &&
-            lane_order(other, first) <= 0 && other->count == 0)
+            lane_order(other, first) <= 0 && (other->count == 0 || other->heap[0].record->time_unix_ns > bound))
             return false;
     }
     return true;
