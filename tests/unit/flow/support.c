@@ -1,0 +1,383 @@
+#include "support.h"
+
+#include <base/mem.h>
+#include <base/str.h>
+#include <stdio.h>
+
+static void note_sources(void *self)
+{
+    kit *k = self;
+    for (size_t i = 0; i < k->count; i++)
+        if (k->instances[i] && !pl_instance_component(k->instances[i])->sink)
+            pl_source_memory_freed((pl_source_stage *)k->stages[i]);
+}
+
+void kit_open(kit *k, uint64_t seed)
+{
+    *k = (kit){0};
+    pl_virtual_clock_init(&k->clock, KIT_T0);
+    pl_random_seed(&k->random, seed);
+    k->flow.clock = &k->clock.clock;
+    k->flow.seeded = true;
+    k->flow.pipeline = "test";
+    k->flow.memory = (pl_memory){.limit = 64 << 20, .freed = note_sources, .self = k};
+    assert_true(pl_flow_init(&k->flow));
+}
+
+void kit_close(kit *k)
+{
+    k->flow.memory.freed = NULL;
+    for (size_t i = 0; i < k->count; i++)
+        pl_instance_free(&k->instances[i]);
+    for (size_t i = 0; i < k->count; i++)
+        k->stages[i]->release(k->stages[i]);
+    for (size_t i = 0; i < k->count; i++) {
+        pl_stage *stage = k->stages[i];
+        for (uint32_t p = 0; p < stage->port_count; p++) {
+            for (uint32_t e = 0; e < stage->ports[p].edge_count; e++)
+                pl_free((void *)stage->ports[p].edges[e].queues);
+            pl_free(stage->ports[p].edges);
+        }
+        pl_free(stage->ports);
+        pl_free((void *)stage->inputs);
+        pl_free(stage);
+    }
+    for (size_t i = 0; i < k->queue_count; i++)
+        pl_free(k->queues[i]);
+    assert_int_equal(atomic_load(&k->flow.memory.used), 0);
+    pl_flow_release(&k->flow);
+}
+
+static pl_stage *add(kit *k, pl_stage *stage, pl_instance *instance, const char *name)
+{
+    assert_non_null(stage);
+    assert_true(k->count < KIT_STAGES);
+    stage->name = name;
+    pl_random_seed(&stage->random, pl_random_next(&k->random));
+    stage->ports = pl_calloc(1, sizeof *stage->ports);
+    stage->port_count = 1;
+    k->instances[k->count] = instance;
+    k->stages[k->count++] = stage;
+    return stage;
+}
+
+static pl_instance *instance_of(kit *k, const char *name, const pl_component *component, void *stub)
+{
+    pl_error error = {.struct_size = sizeof error};
+    pl_instance_setup setup = {.name = name, .component = component, .config = stub, .clock = k->flow.clock};
+    pl_instance *instance = pl_instance_new(&setup, &error);
+    assert_non_null(instance);
+    return instance;
+}
+
+/* ---- the source -------------------------------------------------------------- */
+
+static pl_status create_source(const pl_host *host, const void *config, void **self, pl_error *error)
+{
+    (void)error;
+    kit_source_stub *stub = (kit_source_stub *)(uintptr_t)config;
+    stub->host = host;
+    for (size_t i = 0; i < 8; i++)
+        stub->committed[i] = UINT64_MAX;
+    *self = stub;
+    return PL_OK;
+}
+
+static void destroy_source(void *self)
+{
+    ((kit_source_stub *)self)->destroyed = true;
+}
+
+static void open_lanes(kit_source_stub *stub)
+{
+    stub->lanes = stub->lanes ? stub->lanes : 1;
+    for (uint32_t i = 0; i < stub->lanes && !stub->lane[i]; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "lane%u", i);
+        stub->lane[i] = stub->host->lane_open(stub->host, PL_S(name));
+        assert_int_not_equal(stub->lane[i], 0);
+    }
+}
+
+static bool emit(kit_source_stub *stub, uint32_t n)
+{
+    char payload[128];
+    char format[64];
+    (void)snprintf(format, sizeof format, "%s", stub->payload ? stub->payload : "{\"n\":%u}");
+    const char *hole = strstr(format, "%u");
+    (void)snprintf(payload, sizeof payload, "%.*s%u%s", (int)(hole - format), format, n, hole + 2);
+    int64_t spacing_ns = stub->spacing_ns ? stub->spacing_ns : 1000000000;
+    pl_emission emission = {.struct_size = sizeof emission,
+                            .lane = stub->lane[n % stub->lanes],
+                            .position = n,
+                            .time_unix_ns = KIT_T0 + (int64_t)n * spacing_ns,
+                            .payload = PL_S(payload)};
+    return stub->host->emit(stub->host, &emission);
+}
+
+static pl_status next_of_source(void *self, int64_t deadline_ns, int64_t *resume_ns, pl_error *error)
+{
+    (void)deadline_ns;
+    kit_source_stub *stub = self;
+    stub->calls++;
+    open_lanes(stub);
+    pl_status status = stub->trouble ? stub->trouble(stub, resume_ns, error) : PL_OK;
+    if (status != PL_OK)
+        return status;
+    for (uint32_t i = 0; i < (stub->a_call ? stub->a_call : 10); i++) {
+        if (stub->given == stub->count)
+            return PL_END;
+        if (!emit(stub, stub->given++))
+            return PL_OK;
+    }
+    return PL_OK;
+}
+
+static pl_status commit(void *self, uint32_t lane, uint64_t position, pl_error *error)
+{
+    kit_source_stub *stub = self;
+    if (stub->commit_status == PL_FAILED)
+        return pl_fail(error, PL_RETRY, "not now");
+    for (uint32_t i = 0; i < stub->lanes; i++) {
+        if (stub->lane[i] != lane)
+            continue;
+        assert_true(stub->committed[i] == UINT64_MAX || position > stub->committed[i]);
+        stub->committed[i] = position;
+        stub->commits++;
+        return PL_OK;
+    }
+    fail_msg("commit of a lane that was never opened");
+    return PL_OK;
+}
+
+pl_source_stage *kit_add_source(kit *k, const char *name, kit_source_stub *stub, const pl_source_setup *more)
+{
+    static const pl_source source = {sizeof source, PL_SOURCE_REPLAYS, next_of_source, commit};
+    static const pl_component component = {.struct_size = sizeof component,
+                                           .option_size = sizeof(pl_option),
+                                           .name = "stub",
+                                           .create = create_source,
+                                           .destroy = destroy_source,
+                                           .source = &source};
+    pl_source_setup setup = more ? *more : (pl_source_setup){.codec = PL_CODEC_JSON, .validate = true};
+    setup.instance = instance_of(k, name, &component, stub);
+    setup.rank = (uint32_t)k->count;
+    if (!setup.retry.max_ns)
+        setup.retry = (pl_retry_policy){100000000, 30000000000, 0};
+    return (pl_source_stage *)add(k, (pl_stage *)pl_source_stage_new(&k->flow, &setup), setup.instance, name);
+}
+
+/* ---- the sink ------------------------------------------------------------------ */
+
+static pl_status create_sink(const pl_host *host, const void *config, void **self, pl_error *error)
+{
+    (void)error;
+    kit_sink_stub *stub = (kit_sink_stub *)(uintptr_t)config;
+    stub->host = host;
+    *self = stub;
+    return PL_OK;
+}
+
+static void destroy_sink(void *self)
+{
+    ((kit_sink_stub *)self)->destroyed = true;
+}
+
+void kit_take(kit_sink_stub *stub, const pl_batch *batch, uint32_t first, uint32_t count)
+{
+    for (uint32_t i = first; i < first + count; i++) {
+        pl_str payload = stub->host->payload(stub->host, batch->records[i]);
+        assert_true(stub->text_count < KIT_LOG);
+        (void)snprintf(stub->text[stub->text_count++], sizeof stub->text[0], "%.*s", (int)payload.len,
+                       payload.ptr ? payload.ptr : "");
+    }
+    stub->host->settle(stub->host, batch->ticket, first, count, NULL);
+}
+
+static pl_status write_of_sink(void *self, const pl_batch *batch, int64_t deadline_ns, pl_error *error)
+{
+    (void)deadline_ns;
+    kit_sink_stub *stub = self;
+    if (stub->writes < KIT_LOG)
+        stub->sizes[stub->writes] = batch->count;
+    stub->writes++;
+    pl_status status = stub->trouble ? stub->trouble(stub, batch, error) : PL_OK;
+    if (status != PL_OK)
+        return status;
+    if (!stub->async) {
+        kit_take(stub, batch, 0, batch->count);
+        return PL_OK;
+    }
+    assert_true(stub->open_count < 64);
+    stub->open[stub->open_count].ticket = batch->ticket;
+    stub->open[stub->open_count++].count = batch->count;
+    return PL_OK;
+}
+
+static pl_status flush_of_sink(void *self, int64_t deadline_ns, pl_error *error)
+{
+    (void)deadline_ns;
+    (void)error;
+    kit_sink_stub *stub = self;
+    stub->flushes++;
+    if (!stub->async || stub->mute)
+        return PL_AGAIN;
+    while (stub->open_count) {
+        stub->open_count--;
+        stub->host->settle(stub->host, stub->open[stub->open_count].ticket, 0, stub->open[stub->open_count].count,
+                           NULL);
+    }
+    return PL_OK;
+}
+
+pl_sink_stage *kit_add_sink(kit *k, const char *name, kit_sink_stub *stub, const pl_sink_setup *more)
+{
+    static const pl_sink sink = {sizeof sink, 0, write_of_sink, flush_of_sink};
+    static const pl_component component = {.struct_size = sizeof component,
+                                           .option_size = sizeof(pl_option),
+                                           .name = "stub",
+                                           .create = create_sink,
+                                           .destroy = destroy_sink,
+                                           .sink = &sink};
+    pl_error error = {.struct_size = sizeof error};
+    pl_sink_setup setup = more ? *more : (pl_sink_setup){0};
+    setup.instance = instance_of(k, name, &component, stub);
+    setup.batch_records = setup.batch_records ? setup.batch_records : 100;
+    setup.batch_bytes = setup.batch_bytes ? setup.batch_bytes : 1 << 20;
+    if (!setup.retry.max_ns)
+        setup.retry = (pl_retry_policy){100000000, 30000000000, setup.retry.attempts};
+    return (pl_sink_stage *)add(k, (pl_stage *)pl_sink_stage_new(&k->flow, &setup, name, &error), setup.instance, name);
+}
+
+/* ---- the transform ---------------------------------------------------------------- */
+
+pl_transform_stage *kit_add_transform(kit *k, const char *name, const char *lua, const pl_transform_setup *more)
+{
+    pl_error error = {.struct_size = sizeof error};
+    pl_transform_setup setup = more ? *more : (pl_transform_setup){0};
+    setup.script.component = name;
+    setup.script.path = lua ? "t.lua" : NULL;
+    setup.script.text = lua;
+    setup.script.first_line = 1;
+    setup.script.clock = k->flow.clock;
+    setup.merge.idle_ns = setup.merge.idle_ns ? setup.merge.idle_ns : 15000000000;
+    pl_transform_stage *transform = pl_transform_stage_new(&k->flow, &setup, name, &error);
+    if (!transform)
+        fail_msg("%s", error.message);
+    return (pl_transform_stage *)add(k, (pl_stage *)transform, NULL, name);
+}
+
+/* ---- wiring and running ------------------------------------------------------------- */
+
+static pl_queue *queue_between(kit *k, pl_stage *producer, pl_stage *consumer)
+{
+    assert_true(k->queue_count < KIT_QUEUES);
+    pl_queue *queue = pl_calloc(1, sizeof *queue);
+    queue->producer = producer;
+    queue->consumer = consumer;
+    consumer->inputs = pl_realloc((void *)consumer->inputs, consumer->input_count + 1, sizeof(pl_queue *));
+    consumer->inputs[consumer->input_count++] = queue;
+    k->queues[k->queue_count++] = queue;
+    return queue;
+}
+
+void kit_connect(kit *k, pl_stage *from, const char *port_name, pl_stage *to)
+{
+    pl_port *port = pl_stage_port(from, port_name);
+    if (!port) {
+        from->ports = pl_realloc(from->ports, from->port_count + 1, sizeof *from->ports);
+        port = &from->ports[from->port_count++];
+        *port = (pl_port){.name = port_name};
+    }
+    port->edges = pl_realloc(port->edges, port->edge_count + 1, sizeof *port->edges);
+    pl_queue **queues = pl_calloc(1, sizeof(pl_queue *));
+    queues[0] = queue_between(k, from, to);
+    port->edges[port->edge_count++] = (pl_edge){.queues = queues, .queue_count = 1};
+    for (uint32_t i = 0; i < k->count && !port_name; i++) {
+        k->ranks[i] = i;
+        if (!k->instances[i] || pl_instance_component(k->instances[i])->sink)
+            break;
+        queues[0]->sources = k->stages[i] == from ? &k->ranks[i] : k->ranks;
+        queues[0]->source_count = k->stages[i] == from ? 1 : i + 1;
+        if (k->stages[i] == from)
+            break;
+    }
+}
+
+pl_sink_stage *kit_letters(kit *k, kit_sink_stub *stub)
+{
+    pl_sink_setup setup = {.dead_letters = true};
+    pl_sink_stage *letters = kit_add_sink(k, "dead_letter", stub, &setup);
+    for (size_t i = 0; i + 1 < k->count; i++)
+        k->stages[i]->dead_letters = queue_between(k, k->stages[i], &letters->stage);
+    return letters;
+}
+
+pl_stepped kit_step(kit *k, pl_stage *stage)
+{
+    (void)pl_stage_take_note(stage);
+    pl_stepped stepped = stage->step(stage, k->clock.now);
+    for (size_t i = 0; i < k->count; i++) {
+        if (k->stages[i] != stage)
+            continue;
+        k->done[i] = stepped.state == PL_STEP_DONE;
+        k->resume_ns[i] = stepped.state == PL_STEP_AGAIN ? 0 : stepped.resume_ns;
+    }
+    k->steps++;
+    if (k->after_step)
+        k->after_step(k);
+    return stepped;
+}
+
+static bool able(const kit *k, size_t i)
+{
+    return !k->done[i] && (k->resume_ns[i] <= k->clock.now || atomic_load(&k->stages[i]->noted));
+}
+
+bool kit_run(kit *k, uint64_t steps)
+{
+    for (uint64_t s = 0; s < steps;) {
+        size_t ables = 0;
+        int64_t soonest = INT64_MAX;
+        bool all_done = true;
+        for (size_t i = 0; i < k->count; i++) {
+            ables += able(k, i) ? 1 : 0;
+            all_done = all_done && k->done[i];
+            soonest = !k->done[i] && k->resume_ns[i] < soonest ? k->resume_ns[i] : soonest;
+        }
+        if (all_done)
+            return true;
+        if (!ables && soonest == INT64_MAX)
+            return false;
+        if (!ables) {
+            k->clock.now = soonest;
+            continue;
+        }
+        uint64_t pick = pl_random_below(&k->random, ables);
+        for (size_t i = 0; i < k->count; i++)
+            if (able(k, i) && pick-- == 0) {
+                kit_step(k, k->stages[i]);
+                break;
+            }
+        s++;
+    }
+    return false;
+}
+
+void kit_expect(const pl_stage *stage, uint64_t read, uint64_t delivered, uint64_t filtered, uint64_t dead_lettered)
+{
+    assert_int_equal(pl_counted(&stage->account.read), read);
+    assert_int_equal(pl_counted(&stage->account.delivered), delivered);
+    assert_int_equal(pl_counted(&stage->account.filtered), filtered);
+    assert_int_equal(pl_counted(&stage->account.dead_lettered), dead_lettered);
+}
+
+const char *kit_text(const kit_sink_stub *stub)
+{
+    static char joined[1 << 16];
+    size_t length = 0;
+    joined[0] = '\0';
+    for (uint32_t i = 0; i < stub->text_count && length < sizeof joined - 80; i++)
+        length += (size_t)snprintf(joined + length, sizeof joined - length, "%s%s", i ? " " : "", stub->text[i]);
+    return joined;
+}
