@@ -19,6 +19,14 @@ static pl_world *check_envelope(lua_State *L, uint32_t magic)
     return world;
 }
 
+static pl_world *check_writable(lua_State *L, uint32_t magic)
+{
+    pl_world *world = check_envelope(L, magic);
+    if (!world->arena)
+        luaL_error(L, "the envelope can't be changed here");
+    return world;
+}
+
 static void push_new(lua_State *L, uint32_t magic, int metatable, uint64_t call)
 {
     pl_lua_envelope *envelope = lua_newuserdatauv(L, sizeof *envelope, 0);
@@ -85,7 +93,7 @@ static void set_headers(lua_State *L, pl_world *world);
 
 static int envelope_newindex(lua_State *L)
 {
-    pl_world *world = check_envelope(L, PL_MAGIC_ENVELOPE);
+    pl_world *world = check_writable(L, PL_MAGIC_ENVELOPE);
     const char *key = luaL_checkstring(L, 2);
     if (strcmp(key, "time") == 0)
         world->envelope.time_unix_ns = luaL_checkinteger(L, 3);
@@ -143,7 +151,7 @@ static void add_header(lua_State *L, pl_world *world, pl_field *headers, int nam
 
 static int headers_newindex(lua_State *L)
 {
-    pl_world *world = check_envelope(L, PL_MAGIC_HEADERS);
+    pl_world *world = check_writable(L, PL_MAGIC_HEADERS);
     pl_str name;
     name.ptr = luaL_checklstring(L, 2, &name.len);
     pl_field *headers = copy_headers(L, world, 1, name);

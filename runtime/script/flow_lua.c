@@ -163,7 +163,12 @@ static int flow_reject(lua_State *L)
             lua_pushvalue(L, 1);
         if (i > 1)
             pl_buf_adds(&world->message, "; ");
-        pl_buf_adds(&world->message, luaL_tolstring(L, -1, NULL));
+        size_t len;
+        const char *reason = luaL_tolstring(L, -1, &len);
+        if (world->message.len + len < PL_WORLD_MESSAGE_MAX)
+            pl_buf_add(&world->message, reason, len);
+        else if (world->message.len == 0)
+            pl_buf_add(&world->message, reason, PL_WORLD_MESSAGE_MAX / 2);
         lua_pop(L, 2);
     }
     return raise_marker(L);

@@ -124,7 +124,7 @@ static pl_status tell_failure(pl_world *world, int status, pl_error *error)
     if (lua_type(L, -1) == LUA_TSTRING)
         text.ptr = lua_tolstring(L, -1, &text.len);
     pl_buf_clear(&world->message);
-    pl_buf_add(&world->message, text.ptr, text.len);
+    pl_buf_add(&world->message, text.ptr, text.len < PL_WORLD_MESSAGE_MAX ? text.len : PL_WORLD_MESSAGE_MAX);
     return tell_text(text, error);
 }
 
@@ -224,7 +224,7 @@ bool pl_world_init(pl_world *world, const pl_world_setup *setup)
                         .clock = setup->clock ? setup->clock : &pl_system_clock,
                         .limit_ns = setup->time_limit_ns ? setup->time_limit_ns : PL_WORLD_TIME_NS,
                         .text = PL_BUF(PL_WORLD_TEXT_MAX),
-                        .message = PL_BUF(1 << 16)};
+                        .message = PL_BUF(2 * PL_WORLD_MESSAGE_MAX)};
     world->heap.cap = setup->memory_bytes ? setup->memory_bytes : PL_WORLD_MEMORY;
     world->document = pl_document_new();
     world->L = world->document ? lua_newstate(heap_allocate, &world->heap) : NULL;

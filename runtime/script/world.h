@@ -14,10 +14,11 @@
 #include <stdlib.h>
 
 enum {
-    PL_WORLD_RING = 64,          /* records in turn: one that a script kept is found out at the next call */
-    PL_WORLD_HOOK_COUNT = 1000,  /* VM instructions between two looks at the clock: about 5 us */
-    PL_WORLD_DEPTH_MAX = 64,     /* nesting of built records and of state */
-    PL_WORLD_TEXT_MAX = 64 << 20 /* bytes of one built record */
+    PL_WORLD_RING = 64,             /* records in turn: one that a script kept is found out at the next call */
+    PL_WORLD_HOOK_COUNT = 1000,     /* VM instructions between two looks at the clock: about 5 us */
+    PL_WORLD_DEPTH_MAX = 64,        /* nesting of built records and of state */
+    PL_WORLD_TEXT_MAX = 64 << 20,   /* bytes of one built record */
+    PL_WORLD_MESSAGE_MAX = 32 << 10 /* bytes of a failure's story */
 };
 #define PL_WORLD_MEMORY ((size_t)256 << 20)
 #define PL_WORLD_TIME_NS INT64_C(1000000000)

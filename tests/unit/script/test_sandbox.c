@@ -145,6 +145,8 @@ static void test_messages(void **state)
     assert_non_null(strstr(pl_script_reasons(k.script).ptr, "pipeline.yaml:14: in function"));
     assert_int_not_equal(k.error.code, 0);
     kit_close(&k);
+    body_fails("error('<' .. ('x'):rep(200000))", "{}", "<xxxxx");
+    body_fails("reject('<' .. ('x'):rep(200000))", "{}", "<xxxxx");
     body_fails("error({ code = 1 })", "{}", "table: ");
     body_fails("error()", "{}", "nil");
     body_fails("local x = r.a.b", "{}", "attempt to index a nil value (field 'a')");

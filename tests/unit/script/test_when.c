@@ -68,6 +68,8 @@ static void test_fails(void **state)
     fails("n + 1 > 1", "{\"n\":\"2\"}", "arithmetic on the text \"2\"");
     fails("os.exit()", "{}", "attempt to index a nil value (global 'os')");
     fails("n == 1", "{\"n\":", "JSON");
+    fails("(function() m.key = 'x' end)()", "{}", "the envelope can't be changed here");
+    fails("(function() m.headers.a = 'x' end)()", "{}", "the envelope can't be changed here");
     fails("(function() while true do end end)()", "{}", "took longer than 1s");
 }
 
