@@ -141,8 +141,6 @@ class Place:
 
     def treat(self, block):
         how = block.how
-        if "skip" in how:
-            return
         if "elsewhere" in how:
             self.elsewhere(block)
             return

@@ -4,6 +4,8 @@ So is a link to nowhere, or a file named in `code` that the tree does not hold.
 
     tests/docs/run.py [--verbose] [PAGE...]      all pages: *.md at the root and below docs/
 
+Before, the examples of wrong.md, each of which must be found to fail: so the runner is known to look.
+
 Environment: PLUMBLINE_BUILD, the build directory (build/ unless set). Ends with "N passed, N failed".
 
 What happens to a block is told by its language; a comment in the line before may say more:
@@ -49,6 +51,22 @@ def pages(chosen):
     return sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
 
 
+def run_wrong(shared, folder):
+    """The examples of wrong.md: each must fail. -> (passed, failed)"""
+    blocks = read("tests/docs/wrong.md", (HERE / "wrong.md").read_text(encoding="utf-8"))
+    passed = failed = 0
+    with Place(HERE / "wrong.md", folder, shared) as place:
+        for block in blocks:
+            try:
+                place.treat(block)
+            except Failed:
+                passed += 1
+                continue
+            failed += 1
+            print(f"FAILED {block}: nothing was found to be wrong")
+    return passed, failed
+
+
 def run_page(path, shared, verbose):
     """-> (passed, failed) of one page."""
     name, text = str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
@@ -64,6 +82,9 @@ def run_page(path, shared, verbose):
     with tempfile.TemporaryDirectory(prefix="plumbline-docs-") as folder:
         with Place(path, folder, shared) as place:
             for block in blocks:
+                if "skip" in block.how:
+                    print(f"not run {block} {block.how['skip']}", flush=True)
+                    continue
                 try:
                     place.treat(block)
                 except Failed as error:
@@ -71,8 +92,8 @@ def run_page(path, shared, verbose):
                     print(f"FAILED {block}\n" + "\n".join("    " + line for line in str(error).split("\n")), flush=True)
                     continue
                 passed += 1
-                if verbose or "skip" in block.how:
-                    print(f"{'not run' if 'skip' in block.how else 'passed'} {block} {block.how.get('skip', '')}".rstrip(), flush=True)
+                if verbose:
+                    print(f"passed {block}", flush=True)
     return passed, failed
 
 
@@ -84,6 +105,9 @@ def main():
     build = os.environ.get("PLUMBLINE_BUILD", str(ROOT / "build"))
     passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="plumbline-docs-") as folder, Shared(build, folder) as shared:
+        if not args.pages:
+            with tempfile.TemporaryDirectory(prefix="plumbline-docs-") as place:
+                passed, failed = run_wrong(shared, place)
         for path in pages(args.pages):
             good, bad = run_page(path, shared, args.verbose)
             passed, failed = passed + good, failed + bad
