@@ -1,5 +1,6 @@
 #include "support.h"
 
+#include <base/log.h>
 #include <base/mem.h>
 #include <base/str.h>
 #include <stdio.h>
@@ -12,9 +13,18 @@ static void note_sources(void *self)
             pl_source_memory_freed((pl_source_stage *)k->stages[i]);
 }
 
+static void capture(void *self, const char *line, size_t len)
+{
+    kit *k = self;
+    size_t have = strlen(k->log);
+    if (have + len + 2 < sizeof k->log)
+        (void)snprintf(k->log + have, sizeof k->log - have, "%.*s\n", (int)len, line);
+}
+
 void kit_open(kit *k, uint64_t seed)
 {
     *k = (kit){0};
+    pl_log_capture(capture, k);
     pl_virtual_clock_init(&k->clock, KIT_T0);
     pl_random_seed(&k->random, seed);
     k->flow.clock = &k->clock.clock;
@@ -46,6 +56,7 @@ void kit_close(kit *k)
         pl_free(k->queues[i]);
     assert_int_equal(atomic_load(&k->flow.memory.used), 0);
     pl_flow_release(&k->flow);
+    pl_log_capture(NULL, NULL);
 }
 
 static pl_stage *add(kit *k, pl_stage *stage, pl_instance *instance, const char *name)
@@ -208,7 +219,8 @@ static pl_status write_of_sink(void *self, const pl_batch *batch, int64_t deadli
         kit_take(stub, batch, 0, batch->count);
         return PL_OK;
     }
-    assert_true(stub->open_count < 64);
+    if (stub->open_count == 64) /* then it is the test that settles */
+        return PL_OK;
     stub->open[stub->open_count].ticket = batch->ticket;
     stub->open[stub->open_count++].count = batch->count;
     return PL_OK;

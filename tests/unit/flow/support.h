@@ -40,6 +40,7 @@ typedef struct kit {
     size_t queue_count;
     uint32_t ranks[KIT_STAGES];
     uint64_t steps;
+    char log[8192];                      /* the first lines that were logged */
     void (*after_step)(struct kit *kit); /* NULL, or looks at every step */
     void *self;
 } kit;
