@@ -3,7 +3,7 @@
 import re
 import shlex
 
-LANGUAGES = ("yaml", "lua", "lua test", "lua when", "c", "sh", "sql", "json", "text")
+LANGUAGES = ("yaml", "lua", "lua test", "lua when", "c", "cpp", "sh", "sql", "json", "text")
 DIRECTIVE = re.compile(r"<!--\s*example:\s*(.*?)\s*-->", re.S)
 FENCE = re.compile(r"^(\s*)```\s*([\w+-]*(?: \w+)?)\s*$")
 KEYS = {"file", "exit", "output", "quote", "run", "sqlite", "postgresql", "empty-ok", "elsewhere", "half", "skip", "env"}

@@ -16,7 +16,7 @@ from blocks import TOP, names_in, rest_of, section, top_keys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SECONDS = 60
-STRICT = ["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-fPIC", "-shared"]
+STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-fPIC", "-shared"]
 # What the pipelines of the tree want to be told; nothing answers there.
 NOWHERE = {"ETH_RPC_URL": "http://127.0.0.1:1", "PG_DSN": "postgresql://127.0.0.1:1/none", "INPUT": "in.jsonl",
            "OUTPUT": "out.jsonl"}
@@ -260,13 +260,16 @@ class Place:
             return
         name = block.how.get("file")
         if not name:
-            raise Failed("a C example says what it is: file=NAME.c, or quote=NAME.c")
+            raise Failed("a C or C++ example says what it is: file=NAME, or quote=NAME")
         self.quoted[name] = block.text
         self.write(name, block.text)
         target = pathlib.Path("plugins") / (pathlib.Path(name).stem + ".so")
-        for compiler in ("clang", "gcc"):
-            self.run([compiler, *STRICT, *self.shared.flags, name, "-o", target], env)
+        compilers, standard = (("clang", "gcc"), "c11") if block.language == "c" else (("clang++", "g++"), "c++17")
+        for compiler in compilers:
+            self.run([compiler, f"-std={standard}", *STRICT, *self.shared.flags, name, "-o", target], env)
         self.run([self.shared.prefix / "bin/plumbline", "plugins", target.stem], env)
+
+    treat_cpp = treat_c
 
     def treat_sh(self, block, env):
         if "prices.sqlite" in block.text and not (self.folder / PRICES).exists():

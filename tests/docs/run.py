@@ -17,7 +17,7 @@ What happens to a block is told by its language; a comment in the line before ma
   lua    a script: checked in a pipeline; a *_test.lua: `plumbline test`; with file=NAME it is there for later blocks.
          `lua test`: the tests of the script before; `lua when`: an expression a line
   c      file=NAME.c: a plugin, compiled by gcc and by clang against an installed copy; later blocks may use it.
-         quote=NAME.c: stands word for word in that file
+         quote=NAME.c: stands word for word in that file. cpp: the same by g++ and clang++
   sh     run by bash in the page's own directory, which holds pipelines/, scripts/ and all files so far
   text   output: what the last sh block printed; `...` stands for anything
   json   must be JSON, one value or one a line
