@@ -23,7 +23,8 @@ local asof = require "asof"
 
 state.api      = state.api or {}       -- [pair][source]: series of prices
 state.contract = state.contract or {}  -- [pair][feed]: series of rounds
-state.waiting  = state.waiting or {}   -- [pair]: times of API values not yet compared
+-- [pair]: times of API values not yet compared. Not in `state`: after a restart the records that wait come again.
+local waiting_of = {}
 
 local function sub(t, key)
   t[key] = t[key] or {}
@@ -72,7 +73,7 @@ end
 
 --- Compares what waits, up to and with `upto`, with each feed of the pair.
 local function compare_waiting(pair, upto)
-  local waiting, out = sub(state.waiting, pair), {}
+  local waiting, out = sub(waiting_of, pair), {}
   while waiting[1] and waiting[1] <= upto do
     local at = table.remove(waiting, 1)
     for _, series in sorted(sub(state.contract, pair)) do
@@ -85,7 +86,7 @@ end
 
 local function on_api(r)
   local pair, at = r.pair, time(r.fetched_at)
-  local waiting = sub(state.waiting, pair)
+  local waiting = sub(waiting_of, pair)
   local i = #waiting
   asof.put(sub(sub(state.api, pair), r.source), at, decimal(r.price), with.history)
   while i > 0 and waiting[i] > at do i = i - 1 end

@@ -341,11 +341,14 @@ pl_str pl_feed_reject_at(const pl_feed *feed, size_t index)
     return all[index];
 }
 
-double pl_feed_metric(const pl_feed *feed, const char *name)
+size_t pl_feed_metric_count(const pl_feed *feed)
+{
+    return feed->metrics.count;
+}
+
+double pl_feed_metric_at(const pl_feed *feed, size_t index, const char **name)
 {
     const metric *all = feed->metrics.items;
-    for (size_t i = 0; i < feed->metrics.count; i++)
-        if (strcmp(all[i].name, name) == 0)
-            return all[i].value;
-    return 0;
+    *name = all[index].name;
+    return all[index].value;
 }

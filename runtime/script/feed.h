@@ -33,6 +33,7 @@ const pl_feed_output *pl_feed_output_at(const pl_feed *feed, size_t index);
 /* Reasons of the records that were rejected or failed. */
 size_t pl_feed_reject_count(const pl_feed *feed);
 pl_str pl_feed_reject_at(const pl_feed *feed, size_t index);
-/* Value of the script's metric(), summed; 0: never told. */
-double pl_feed_metric(const pl_feed *feed, const char *name);
+/* What the script told metric(), summed by name. */
+size_t pl_feed_metric_count(const pl_feed *feed);
+double pl_feed_metric_at(const pl_feed *feed, size_t index, const char **name);
 #endif

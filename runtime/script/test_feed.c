@@ -176,7 +176,7 @@ static void push_outputs(lua_State *L, const pl_feed *feed)
 static void push_result(lua_State *L, const pl_feed *feed)
 {
     size_t count = pl_feed_reject_count(feed);
-    lua_createtable(L, 0, 2);
+    lua_createtable(L, 0, 3);
     push_outputs(L, feed);
     lua_setfield(L, -2, "outputs");
     lua_createtable(L, (int)count, 0);
@@ -186,6 +186,13 @@ static void push_result(lua_State *L, const pl_feed *feed)
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     lua_setfield(L, -2, "rejects");
+    lua_newtable(L);
+    for (size_t i = 0; i < pl_feed_metric_count(feed); i++) {
+        const char *name;
+        lua_pushnumber(L, pl_feed_metric_at(feed, i, &name));
+        lua_setfield(L, -2, name);
+    }
+    lua_setfield(L, -2, "metrics");
     lua_rawgeti(L, LUA_REGISTRYINDEX, pl_test_of(L)->ref_result);
     lua_setmetatable(L, -2);
 }

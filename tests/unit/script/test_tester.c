@@ -146,6 +146,8 @@ static void test_time(void **state)
            "first = 2 }, { after = 2, n = 2 },\n"
            "  { tick = '2022-05-01T10:00:20Z', n = 2 } }\n"
            "expect(out):rejects(1)");
+    passes("function on_record(r) metric('seen') metric('sum', r.n) end",
+           "local out = feed { { n = 2 }, { n = 3 } } expect(out.metrics):equals { seen = 2, sum = 5 }");
     passes("function on_record(r, m) return { now = time.format(time.now()), t = m.time, k = m.key, s = m.stream } end",
            "expect(feed { { x = '2022-05-01T10:00:00Z' }, time = 'x', key = 'k', stream = 's' }):has { now = "
            "'2022-05-01T10:00:00Z', t = time '2022-05-01T10:00:00Z', k = 'k', s = 's' }\n"
