@@ -434,6 +434,13 @@ static int options(lua_State *L)
         lua_settop(L, 1);
     }
     world->key_count = from;
+    if (script->describe_to) {
+        pl_option_table described = {table, count, sizeof *table};
+        pl_error none = {.struct_size = sizeof none};
+        pl_options_describe(&described, 2, script->describe_to);
+        script->described = true;
+        return pl_script_stop(L, &none);
+    }
     check_with(L, table, count, config);
     fill_with(L, table, count, config);
     return 0;

@@ -74,27 +74,44 @@ static bool open_script(pl_script *script, const pl_script_setup *setup)
     return true;
 }
 
-pl_script *pl_script_new(const pl_script_setup *setup, pl_error *error)
+/* describe_to: where options { } writes its help, or NULL. */
+static pl_status load(pl_script **out, const pl_script_setup *setup, pl_buf *describe_to, pl_error *error)
 {
     pl_script *script = pl_calloc(1, sizeof *script);
-    pl_status status = PL_FAILED;
-    if (!script || !open_script(script, setup)) {
-        (void)pl_fail(error, PL_BAD_CONFIG, "%s: not enough memory to open the script (its cap is %zu bytes)",
-                      setup->path, setup->memory_bytes ? setup->memory_bytes : PL_WORLD_MEMORY);
-    } else {
-        script->host = setup->host;
-        script->setup = setup;
-        script->ref_on_record = LUA_NOREF;
-        status = pl_world_call(&script->world, load_script, error);
-        script->setup = NULL;
-    }
-    if (status == PL_OK)
-        return script;
-    if (script && script->stopped)
+    *out = script;
+    if (!script || !open_script(script, setup))
+        return pl_fail(error, PL_BAD_CONFIG, "%s: not enough memory to open the script (its cap is %zu bytes)",
+                       setup->path, setup->memory_bytes ? setup->memory_bytes : PL_WORLD_MEMORY);
+    script->host = setup->host;
+    script->setup = setup;
+    script->describe_to = describe_to;
+    script->ref_on_record = LUA_NOREF;
+    pl_status status = pl_world_call(&script->world, load_script, error);
+    script->setup = NULL;
+    if (status != PL_OK && script->stopped)
         *error = script->stop;
     error->error_class = PL_BAD_CONFIG;
+    return status;
+}
+
+pl_script *pl_script_new(const pl_script_setup *setup, pl_error *error)
+{
+    pl_script *script;
+    if (load(&script, setup, NULL, error) != PL_OK)
+        pl_script_free(&script);
+    return script;
+}
+
+pl_status pl_script_describe(const pl_script_setup *setup, pl_buf *out, pl_error *error)
+{
+    pl_script_setup alone = {
+        .path = setup->path, .text = setup->text, .first_line = setup->first_line, .library = setup->library};
+    pl_script *script;
+    pl_status status = load(&script, &alone, out, error);
+    if (script && script->described)
+        status = PL_OK;
     pl_script_free(&script);
-    return NULL;
+    return status;
 }
 
 void pl_script_free(pl_script **script)

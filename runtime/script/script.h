@@ -47,6 +47,10 @@ typedef struct pl_script_setup {
 pl_script *pl_script_new(const pl_script_setup *setup, pl_error *error);
 void pl_script_free(pl_script **script); /* nulls; NULL allowed */
 
+/* Appends the help of the script's options, as pl_options_describe writes it for a plugin; nothing when it has none. Of
+ * the setup only path (or text), library and first_line count. PL_FAILED: the script does not load. */
+pl_status pl_script_describe(const pl_script_setup *setup, pl_buf *out, pl_error *error);
+
 /* What the script declared: true when it has on_record. */
 bool pl_script_has_on_record(const pl_script *script);
 /* Names of outputs other than the main one are not declared; any name may be emitted to. emits {...}: NULL-ended or

@@ -19,6 +19,8 @@ struct pl_script {
     int ref_on_record, ref_with;
     int running; /* ref of the function that the call under way runs */
     pl_buf *save_to;
+    pl_buf *describe_to; /* options { } writes its help there and ends the load */
+    bool described;
     size_t timer_count;
     struct {
         int64_t period_ns;

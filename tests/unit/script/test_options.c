@@ -123,9 +123,30 @@ static void test_declarations(void **state)
     body_fails("options {}", "{}", "options: once, while the script loads");
 }
 
+static void test_describe(void **state)
+{
+    (void)state;
+    pl_buf out = PL_BUF(1 << 16);
+    pl_error error = {.message = ""};
+    pl_script_setup setup = {.path = "t.lua", .text = script};
+    assert_int_equal(pl_script_describe(&setup, &out, &error), PL_OK); /* though a required option is missing */
+    static const char *const parts[] = {"age", "how old", "20m", "must", "required", "fast", "duration"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!strstr(pl_buf_str(&out).ptr, parts[i]))
+            fail_msg("no '%s' in: %s", parts[i], pl_buf_str(&out).ptr);
+    pl_buf_clear(&out);
+    setup.text = "function on_record() end";
+    assert_int_equal(pl_script_describe(&setup, &out, &error), PL_OK);
+    assert_int_equal(out.len, 0);
+    setup.text = "options { a = ";
+    assert_int_equal(pl_script_describe(&setup, &out, &error), PL_FAILED);
+    assert_non_null(strstr(error.message, "t.lua:1:"));
+    pl_buf_release(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_values), cmocka_unit_test(test_mistakes),
-                                       cmocka_unit_test(test_declarations)};
+                                       cmocka_unit_test(test_declarations), cmocka_unit_test(test_describe)};
     return cmocka_run_group_tests_name("options", tests, NULL, NULL);
 }
