@@ -13,6 +13,13 @@ static void note_sources(void *self)
             pl_source_memory_freed((pl_source_stage *)k->stages[i]);
 }
 
+static void note_all(void *self)
+{
+    kit *k = self;
+    for (size_t i = 0; i < k->count; i++)
+        pl_stage_note(k->stages[i]);
+}
+
 static void capture(void *self, const char *line, size_t len)
 {
     kit *k = self;
@@ -30,6 +37,8 @@ void kit_open(kit *k, uint64_t seed)
     k->flow.clock = &k->clock.clock;
     k->flow.seeded = true;
     k->flow.pipeline = "test";
+    k->flow.on_halt = note_all;
+    k->flow.self = k;
     k->flow.memory = (pl_memory){.limit = 64 << 20, .freed = note_sources, .self = k};
     assert_true(pl_flow_init(&k->flow));
 }

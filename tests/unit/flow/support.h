@@ -23,7 +23,7 @@
 
 #include <cmocka.h>
 
-enum { KIT_STAGES = 16, KIT_QUEUES = 64, KIT_LOG = 4096 };
+enum { KIT_STAGES = 16, KIT_QUEUES = 64, KIT_LOG = 1 << 15 };
 
 #define KIT_T0 1700000000000000000LL /* wall clock when a kit is opened */
 

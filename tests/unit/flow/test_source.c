@@ -1,0 +1,376 @@
+/* What a source hands over, commits, gives up and waits for. */
+#include "support.h"
+
+#include <stdlib.h>
+
+typedef struct bench {
+    kit kit;
+    kit_source_stub source;
+    kit_sink_stub sink, letters;
+    pl_source_stage *in;
+    pl_sink_stage *out, *dead;
+} bench;
+
+static void open_bench(bench *b, const pl_source_setup *setup)
+{
+    kit_open(&b->kit, 23);
+    b->in = kit_add_source(&b->kit, "in", &b->source, setup);
+    b->out = kit_add_sink(&b->kit, "out", &b->sink, NULL);
+    kit_connect(&b->kit, &b->in->stage, NULL, &b->out->stage);
+    b->dead = kit_letters(&b->kit, &b->letters);
+}
+
+static void test_commits_each_lane_by_itself(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.source = {.count = 1001, .lanes = 3}};
+    open_bench(&b, NULL);
+    assert_true(kit_run(&b.kit, 100000));
+    assert_int_equal(b.source.committed[0], 999);
+    assert_int_equal(b.source.committed[1], 1000);
+    assert_int_equal(b.source.committed[2], 998);
+    kit_expect(&b.in->stage, 1001, 1001, 0, 0);
+    assert_int_equal(pl_counted(&b.in->stage.account.bytes), 10 * 7 + 90 * 8 + 900 * 9 + 10);
+    kit_close(&b.kit);
+}
+
+static void test_bad_payloads_go_to_the_dead_letter(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.source = {.count = 20, .payload = "{\"n\":%u"}};
+    open_bench(&b, NULL);
+    assert_true(kit_run(&b.kit, 100000));
+    kit_expect(&b.in->stage, 20, 0, 0, 20);
+    assert_int_equal(b.letters.text_count, 20);
+    assert_string_equal(b.letters.text[19], "{\"n\":19"); /* as it came */
+    assert_int_equal(b.source.committed[0], 19);
+    kit_close(&b.kit);
+}
+
+static int64_t newest_of(const char *payload, bool fails)
+{
+    static bench b;
+    pl_path path;
+    pl_error error = {.struct_size = sizeof error};
+    b = (bench){.source = {.count = 1, .payload = payload}};
+    assert_int_equal(pl_path_parse(PL_S("at"), &path, &error), PL_OK);
+    pl_source_setup setup = {.codec = PL_CODEC_JSON, .validate = true, .time_paths = &path, .time_count = 1};
+    open_bench(&b, &setup);
+    assert_true(kit_run(&b.kit, 1000));
+    assert_int_equal(b.letters.text_count, fails);
+    int64_t newest = atomic_load(&b.in->stage.account.newest_unix_ns);
+    kit_close(&b.kit);
+    return newest;
+}
+
+static void test_event_time(void **state)
+{
+    (void)state;
+    const int64_t second = 1000000000;
+    assert_int_equal(newest_of("{\"at\":\"1970-01-01T00:00:02Z\",\"n\":%u}", false), 2 * second);
+    assert_int_equal(newest_of("{\"at\":1651363200,\"n\":%u}", false), 1651363200 * second);
+    assert_int_equal(newest_of("{\"at\":1651363200123,\"n\":%u}", false), 1651363200 * second + 123000000);
+    assert_int_equal(newest_of("{\"at\":1651363200123456,\"n\":%u}", false), 1651363200 * second + 123456000);
+    assert_int_equal(newest_of("{\"at\":1651363200123456789,\"n\":%u}", false), 1651363200 * second + 123456789);
+    assert_int_equal(newest_of("{\"at\":9223372036854775807,\"n\":%u}", false), INT64_MAX);
+    assert_int_equal(newest_of("{\"at\":99999999999,\"n\":%u}", false), 99999999999 * 1000000); /* once overflowed */
+    assert_int_equal(newest_of("{\"at\":99999999999999,\"n\":%u}", false), 99999999999999 * 1000);
+    assert_int_equal(newest_of("{\"at\":null,\"n\":%u}", false), KIT_T0); /* not there: the emission's own */
+    assert_int_equal(newest_of("{\"at\":-1,\"n\":%u}", true), 0);
+    assert_int_equal(newest_of("{\"at\":1.5,\"n\":%u}", true), 0);
+    assert_int_equal(newest_of("{\"at\":\"yesterday\",\"n\":%u}", true), 0);
+    assert_int_equal(newest_of("{\"at\":[1],\"n\":%u}", true), 0);
+    assert_int_equal(newest_of("{\"at\":{},\"n\":%u}", true), 0);
+    assert_int_equal(newest_of("{\"at\":true,\"n\":%u}", true), 0);
+}
+
+/* ---- trouble -------------------------------------------------------------------- */
+
+static pl_status fails_often(kit_source_stub *stub, int64_t *resume_ns, pl_error *error)
+{
+    (void)resume_ns;
+    return stub->calls % 4 ? pl_fail(error, PL_RETRY, "broker down") : PL_OK;
+}
+
+static void test_retries_for_ever(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.source = {.count = 50, .trouble = fails_often}};
+    open_bench(&b, NULL);
+    assert_true(kit_run(&b.kit, 100000));
+    kit_expect(&b.in->stage, 50, 50, 0, 0);
+    assert_int_equal(pl_counted(&b.in->stage.account.errors), 18);
+    assert_non_null(strstr(b.kit.log, "warn in: broker down; trying again\n"));
+    assert_non_null(strstr(b.kit.log, "info in: works again after 3 failed attempts\n"));
+    kit_close(&b.kit);
+}
+
+static pl_status gives_up(kit_source_stub *stub, int64_t *resume_ns, pl_error *error)
+{
+    (void)resume_ns;
+    return stub->calls < 3 ? PL_OK : pl_fail(error, PL_HALT, "no such topic");
+}
+
+static void test_halts(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.source = {.count = 500, .trouble = gives_up}};
+    open_bench(&b, NULL);
+    assert_true(kit_run(&b.kit, 100000));
+    assert_true(atomic_load(&b.kit.flow.halted));
+    assert_string_equal(b.kit.flow.halt_error.message, "no such topic");
+    kit_close(&b.kit);
+}
+
+static void test_commit_is_tried_again(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.source = {.count = 50, .commit_status = PL_FAILED}};
+    open_bench(&b, NULL);
+    assert_false(kit_run(&b.kit, 3000)); /* it does not end before it is committed */
+    assert_int_equal(b.source.commits, 0);
+    b.source.commit_status = PL_OK;
+    assert_true(kit_run(&b.kit, 1000));
+    assert_int_equal(b.source.committed[0], 49);
+    kit_close(&b.kit);
+}
+
+static pl_status emits_nowhere(kit_source_stub *stub, int64_t *resume_ns, pl_error *error)
+{
+    (void)resume_ns;
+    (void)error;
+    stub->lane[0] = 77;
+    return PL_OK;
+}
+
+static void test_a_lane_that_is_not_open(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.source = {.count = 50, .trouble = emits_nowhere}};
+    open_bench(&b, NULL);
+    assert_true(kit_run(&b.kit, 1000));
+    assert_true(atomic_load(&b.kit.flow.halted));
+    assert_string_equal(b.kit.flow.halt_error.message, "the plugin emitted into lane 77, which is not open");
+    kit_close(&b.kit);
+}
+
+static void test_stopping_drains(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.source = {.count = UINT32_MAX}};
+    open_bench(&b, NULL);
+    (void)kit_run(&b.kit, 200);
+    atomic_store(&b.kit.flow.stopping, true);
+    for (size_t i = 0; i < b.kit.count; i++)
+        pl_stage_note(b.kit.stages[i]);
+    assert_true(kit_run(&b.kit, 10000));
+    kit_expect(&b.in->stage, b.source.given, b.source.given, 0, 0);
+    assert_int_equal(b.source.committed[0], b.source.given - 1);
+    kit_close(&b.kit);
+}
+
+/* ---- lanes that are taken away ------------------------------------------------------ */
+
+/* Closes its lane within next, as a rebalance does, and goes on in a new one of the same name. */
+static pl_status rebalances(kit_source_stub *stub, int64_t *resume_ns, pl_error *error)
+{
+    (void)resume_ns;
+    (void)error;
+    if (stub->calls % 5)
+        return PL_OK;
+    uint64_t settled;
+    stub->host->lane_close(stub->host, stub->lane[0], 0, &settled);
+    stub->host->lane_close(stub->host, stub->lane[0], 0, &(uint64_t){0}); /* twice does no harm */
+    stub->lane[0] = stub->host->lane_open(stub->host, PL_S("lane0"));
+    if (settled != UINT64_MAX)
+        assert_true(stub->committed[0] == UINT64_MAX || settled >= stub->committed[0]);
+    uint32_t *begun = stub->self; /* where this lane began */
+    stub->given = *begun = settled == UINT64_MAX ? *begun : (uint32_t)settled + 1;
+    return PL_OK;
+}
+
+static void test_a_lane_is_closed_within_next(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        static bench b;
+        static bool seen[4000];
+        uint32_t begun = 0;
+        b = (bench){.source = {.count = 4000, .a_call = 300, .trouble = rebalances}, .sink.async = seed % 2};
+        b.source.self = &begun;
+        memset(seen, 0, sizeof seen);
+        open_bench(&b, NULL);
+        pl_random_seed(&b.kit.random, seed);
+        while (!kit_run(&b.kit, 500)) {
+            for (uint32_t i = 0; i < b.sink.text_count; i++)
+                seen[strtoul(b.sink.text[i] + 5, NULL, 10)] = true;
+            b.sink.text_count = 0;
+            if (b.source.calls > 60)
+                b.source.trouble = NULL;
+        }
+        for (uint32_t i = 0; i < b.sink.text_count; i++)
+            seen[strtoul(b.sink.text[i] + 5, NULL, 10)] = true;
+        if (!b.sink.async)
+            for (uint32_t i = 0; i < 4000; i++)
+                assert_true(seen[i]);
+        assert_int_equal(b.source.committed[0], 3999);
+        assert_int_equal(pl_source_in_flight(b.in), 0);
+        pl_account *account = &b.in->stage.account;
+        assert_int_equal(pl_counted(&account->read), pl_counted(&account->delivered));
+        kit_close(&b.kit);
+    }
+}
+
+/* Its lane is given up exactly when the block of acks is full, while the sink still has the records in hand. */
+static pl_status closes_when_full(kit_source_stub *stub, int64_t *resume_ns, pl_error *error)
+{
+    (void)resume_ns;
+    (void)error;
+    if (stub->given == PL_SOURCE_BATCH_RECORDS) {
+        uint64_t settled;
+        stub->host->lane_close(stub->host, stub->lane[0], 0, &settled);
+        stub->lane[0] = stub->host->lane_open(stub->host, PL_S("lane0"));
+    }
+    return PL_OK;
+}
+
+static void test_late_settles_of_a_full_block(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.source = {.count = 3000, .a_call = 256, .trouble = closes_when_full},
+                .sink = {.async = true, .mute = true}};
+    open_bench(&b, NULL);
+    for (int i = 0; i < 5; i++) {
+        kit_step(&b.kit, &b.in->stage);
+        kit_step(&b.kit, &b.out->stage);
+        kit_step(&b.kit, &b.out->stage);
+    }
+    assert_true(b.sink.open_count > 0 && b.source.given > PL_SOURCE_BATCH_RECORDS);
+    b.sink.mute = false; /* only now the old records are settled: their acks must still be there */
+    assert_true(kit_run(&b.kit, 100000));
+    kit_expect(&b.in->stage, 3000 - PL_SOURCE_BATCH_RECORDS, 3000 - PL_SOURCE_BATCH_RECORDS, 0, 0);
+    kit_close(&b.kit);
+}
+
+/* ---- memory ------------------------------------------------------------------------- */
+
+static void test_a_blocked_sink_stops_the_source(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.source = {.count = 100000, .a_call = 100}, .sink = {.async = true, .mute = true}};
+    open_bench(&b, NULL);
+    b.kit.flow.memory.limit = 256 << 10;
+    assert_false(kit_run(&b.kit, 20000));
+    uint32_t given = b.source.given;
+    assert_true(given < 20000);
+    assert_true(atomic_load(&b.kit.flow.memory.used) < 2 * (256 << 10));
+    assert_false(kit_run(&b.kit, 20000));
+    assert_int_equal(b.source.given, given); /* nothing moves */
+    kit_close(&b.kit);
+}
+
+static pl_status idles_until_woken(kit_source_stub *stub, int64_t *resume_ns, pl_error *error)
+{
+    (void)error;
+    *resume_ns = INT64_MAX;
+    return stub->calls == 2 ? PL_AGAIN : PL_OK;
+}
+
+/* A wake that comes while there is no memory counts once there is. */
+static void test_a_wake_is_not_forgotten(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.source = {.count = 30, .a_call = 10, .trouble = idles_until_woken},
+                .sink = {.async = true, .mute = true}};
+    open_bench(&b, NULL);
+    kit_step(&b.kit, &b.in->stage);
+    kit_step(&b.kit, &b.in->stage); /* idles */
+    assert_int_equal(b.source.calls, 2);
+    size_t limit = b.kit.flow.memory.limit;
+    b.kit.flow.memory.limit = 1;
+    b.source.host->wake(b.source.host);
+    kit_step(&b.kit, &b.in->stage);
+    assert_int_equal(b.source.calls, 2);
+    b.kit.flow.memory.limit = limit;
+    b.sink.mute = false;
+    assert_true(kit_run(&b.kit, 10000));
+    kit_expect(&b.in->stage, 30, 30, 0, 0);
+    kit_close(&b.kit);
+}
+
+/* Two sources that a join brings together, one a long way ahead of the other, and memory for a part of it. */
+static void test_each_source_has_a_share(void **state)
+{
+    (void)state;
+    static kit k;
+    static kit_source_stub early;
+    static kit_source_stub late;
+    static kit_sink_stub sink;
+    static kit_sink_stub letters;
+    early = (kit_source_stub){.count = 1500, .a_call = 20, .spacing_ns = 1000, .payload = "{\"e\":%u}"};
+    late = (kit_source_stub){.count = 1500, .a_call = 20, .spacing_ns = 1000, .payload = "{\"l\":%u}"};
+    sink = (kit_sink_stub){0};
+    letters = (kit_sink_stub){0};
+    kit_open(&k, 5);
+    pl_source_setup share = {.codec = PL_CODEC_JSON, .share_bytes = 32 << 10};
+    pl_source_stage *a = kit_add_source(&k, "early", &early, &share);
+    pl_source_stage *b = kit_add_source(&k, "late", &late, &share);
+    pl_transform_setup ordered = {.ordered = true};
+    pl_transform_stage *join = kit_add_transform(&k, "join",
+                                                 "function on_record(r, m)\n"
+                                                 "  local e, l = r.e, r.l\n"
+                                                 "  defer(m.time + 3000, e and 'e' or 'l', "
+                                                 "function() return { e = e, l = l } end)\n"
+                                                 "end",
+                                                 &ordered);
+    pl_sink_stage *out = kit_add_sink(&k, "out", &sink, NULL);
+    kit_connect(&k, &a->stage, NULL, &join->stage);
+    kit_connect(&k, &b->stage, NULL, &join->stage);
+    kit_connect(&k, &join->stage, NULL, &out->stage);
+    (void)kit_letters(&k, &letters);
+    k.flow.memory.limit = 300 << 10;
+    while (early.given < early.count && atomic_load(&k.flow.memory.used) < k.flow.memory.limit) {
+        kit_step(&k, &a->stage);
+        kit_step(&k, &join->stage);
+    }
+    int64_t begun = k.clock.now;
+    assert_true(kit_run(&k, 200000));
+    assert_true(k.clock.now - begun < 10000000000); /* nobody had to wait for idle */
+    assert_int_equal(sink.text_count, 3000);
+    for (uint32_t i = 0; i < 3000; i++) {
+        char text[32];
+        (void)snprintf(text, sizeof text, i % 2 ? "{\"l\":%u}" : "{\"e\":%u}", i / 2);
+        assert_string_equal(sink.text[i], text);
+    }
+    kit_close(&k);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_commits_each_lane_by_itself),
+        cmocka_unit_test(test_bad_payloads_go_to_the_dead_letter),
+        cmocka_unit_test(test_event_time),
+        cmocka_unit_test(test_retries_for_ever),
+        cmocka_unit_test(test_halts),
+        cmocka_unit_test(test_commit_is_tried_again),
+        cmocka_unit_test(test_a_lane_that_is_not_open),
+        cmocka_unit_test(test_stopping_drains),
+        cmocka_unit_test(test_a_lane_is_closed_within_next),
+        cmocka_unit_test(test_late_settles_of_a_full_block),
+        cmocka_unit_test(test_a_blocked_sink_stops_the_source),
+        cmocka_unit_test(test_a_wake_is_not_forgotten),
+        cmocka_unit_test(test_each_source_has_a_share),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
