@@ -224,7 +224,7 @@ bool pl_world_init(pl_world *world, const pl_world_setup *setup)
                         .clock = setup->clock ? setup->clock : &pl_system_clock,
                         .limit_ns = setup->time_limit_ns ? setup->time_limit_ns : PL_WORLD_TIME_NS,
                         .text = PL_BUF(PL_WORLD_TEXT_MAX),
-                        .message = PL_BUF(2 * PL_WORLD_MESSAGE_MAX)};
+                        .message = PL_BUF((size_t)2 * PL_WORLD_MESSAGE_MAX)};
     world->heap.cap = setup->memory_bytes ? setup->memory_bytes : PL_WORLD_MEMORY;
     world->document = pl_document_new();
     world->L = world->document ? lua_newstate(heap_allocate, &world->heap) : NULL;
