@@ -208,7 +208,7 @@ static void test_a_lane_is_closed_within_next(void **state)
         memset(seen, 0, sizeof seen);
         open_bench(&b, NULL);
         pl_random_seed(&b.kit.random, seed);
-        while (!kit_run(&b.kit, 500)) {
+        while (!kit_run(&b.kit, 50)) {
             for (uint32_t i = 0; i < b.sink.text_count; i++)
                 seen[strtoul(b.sink.text[i] + 5, NULL, 10)] = true;
             b.sink.text_count = 0;
