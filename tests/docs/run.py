@@ -2,7 +2,7 @@
 """Executes every example of the documentation: a block that no longer works is a failed test.
 So is a link to nowhere, or a file named in `code` that the tree does not hold.
 
-    tests/docs/run.py [--verbose] [PAGE...]      all pages: *.md at the root and below docs/
+    tests/docs/run.py [--verbose] [PAGE...]      all pages: *.md at the root, below docs/, in pipelines/
 
 Before, the examples of wrong.md, each of which must be found to fail: so the runner is known to look.
 
@@ -48,7 +48,7 @@ from references import wrong  # noqa: E402
 def pages(chosen):
     if chosen:
         return [pathlib.Path(name).resolve() for name in chosen]
-    return sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
+    return sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")) + sorted((ROOT / "pipelines").glob("*.md"))
 
 
 def run_wrong(shared, folder):
