@@ -1,0 +1,55 @@
+"""The other tools: found by a variable that names a binary, or built from a registry into the cache."""
+
+import fcntl
+import os
+import pathlib
+import shutil
+
+from .context import BENCH, cache_dir, run
+from .measure import BenchError
+
+TELEGRAF = "1.37.2"
+_TELEGRAF_TAGS = ("custom inputs.tail inputs.kafka_consumer processors.starlark outputs.file outputs.kafka "
+                  "outputs.postgresql parsers.json serializers.json").replace(" ", ",")
+
+
+def config(tool, name):
+    """tests/bench/peers/TOOL/NAME.*"""
+    return next((BENCH / "peers" / tool).glob(f"{name}.*"))
+
+
+def given(ctx, tool, variable):
+    """The binary that a variable names, or None with a line that says so."""
+    path = os.environ.get(variable)
+    if not path:
+        ctx.skip(tool, f"${variable} names no binary")
+        return None
+    if not os.access(path, os.X_OK):
+        raise BenchError(f"{variable}={path}: no such program")
+    return pathlib.Path(path).absolute()
+
+
+def telegraf(ctx):
+    """Telegraf, built by Go from its module into the cache (once, about 2 minutes); None where that can't be done."""
+    if os.environ.get("TELEGRAF"):
+        return given(ctx, "Telegraf", "TELEGRAF")
+    if not shutil.which("go"):
+        ctx.skip("Telegraf", "Go is not installed")
+        return None
+    home = cache_dir() / f"telegraf-{TELEGRAF}"
+    binary = home / "telegraf"
+    home.mkdir(parents=True, exist_ok=True)
+    with open(home / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not binary.exists():
+            ctx.say(f"building Telegraf {TELEGRAF} (once)")
+            (home / "go.mod").write_text("module plumbline.invalid/bench/telegraf\n\ngo 1.25\n\n"
+                                         f"require github.com/influxdata/telegraf v{TELEGRAF}\n")
+            try:
+                run(["go", "build", "-mod=mod", "-trimpath", "-ldflags", "-s -w", "-tags", _TELEGRAF_TAGS, "-o",
+                     "telegraf.new", "github.com/influxdata/telegraf/cmd/telegraf"], "building Telegraf", cwd=home)
+            except BenchError as error:
+                ctx.skip("Telegraf", str(error).splitlines()[0])
+                return None
+            (home / "telegraf.new").rename(binary)
+    return binary
