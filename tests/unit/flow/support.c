@@ -170,6 +170,17 @@ static pl_status commit(void *self, uint32_t lane, uint64_t position, pl_error *
     return PL_OK;
 }
 
+pl_source_stage *kit_add_source_of(kit *k, const char *name, const pl_component *component, void *config,
+                                   const pl_source_setup *more)
+{
+    pl_source_setup setup = more ? *more : (pl_source_setup){.codec = PL_CODEC_JSON, .validate = true};
+    setup.instance = instance_of(k, name, component, config);
+    setup.rank = (uint32_t)k->count;
+    if (!setup.retry.max_ns)
+        setup.retry = (pl_retry_policy){100000000, 30000000000, 0};
+    return (pl_source_stage *)add(k, (pl_stage *)pl_source_stage_new(&k->flow, &setup), setup.instance, name);
+}
+
 pl_source_stage *kit_add_source(kit *k, const char *name, kit_source_stub *stub, const pl_source_setup *more)
 {
     static const pl_source source = {sizeof source, PL_SOURCE_REPLAYS, next_of_source, commit};
@@ -179,12 +190,7 @@ pl_source_stage *kit_add_source(kit *k, const char *name, kit_source_stub *stub,
                                            .create = create_source,
                                            .destroy = destroy_source,
                                            .source = &source};
-    pl_source_setup setup = more ? *more : (pl_source_setup){.codec = PL_CODEC_JSON, .validate = true};
-    setup.instance = instance_of(k, name, &component, stub);
-    setup.rank = (uint32_t)k->count;
-    if (!setup.retry.max_ns)
-        setup.retry = (pl_retry_policy){100000000, 30000000000, 0};
-    return (pl_source_stage *)add(k, (pl_stage *)pl_source_stage_new(&k->flow, &setup), setup.instance, name);
+    return kit_add_source_of(k, name, &component, stub, more);
 }
 
 /* ---- the sink ------------------------------------------------------------------ */

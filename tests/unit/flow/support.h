@@ -73,6 +73,10 @@ typedef struct kit_source_stub {
 /* Record n is in lane n % lanes at position n. */
 pl_source_stage *kit_add_source(kit *kit, const char *name, kit_source_stub *stub, const pl_source_setup *more);
 
+/* A component of the test's own: `config` is what its create is given. */
+pl_source_stage *kit_add_source_of(kit *kit, const char *name, const pl_component *component, void *config,
+                                   const pl_source_setup *more);
+
 /* ---- a sink that remembers ------------------------------------------------- */
 
 typedef struct kit_sink_stub {

@@ -1,0 +1,255 @@
+/* Ticks of a poller under a virtual clock: each one is a sample or a gap. */
+#include "support.h"
+
+enum { SECOND = 1000000000 };
+
+typedef struct poll_stub {
+    const pl_host *host;
+    size_t count;
+    int64_t every_ns;
+    uint32_t polls, samples[4];
+    int64_t polled_ns[256]; /* monotonic, of item 0 */
+    /* What the next poll of the item comes to; PL_OK: a sample. */
+    pl_status (*answer)(struct poll_stub *stub, size_t index, pl_error *error);
+} poll_stub;
+
+static pl_status create(const pl_host *host, const void *config, void **self, pl_error *error)
+{
+    (void)error;
+    poll_stub *stub = (poll_stub *)(uintptr_t)config;
+    stub->host = host;
+    *self = stub;
+    return PL_OK;
+}
+
+static void destroy(void *self)
+{
+    (void)self;
+}
+
+static size_t count_of(const void *self)
+{
+    return ((const poll_stub *)self)->count;
+}
+
+static int64_t every_of(const void *self)
+{
+    return ((const poll_stub *)self)->every_ns;
+}
+
+static pl_status poll_item(void *self, size_t index, int64_t tick_unix_ns, pl_error *error)
+{
+    poll_stub *stub = self;
+    if (index == 0 && stub->polls < 256)
+        stub->polled_ns[stub->polls] = stub->host->now_ns(stub->host);
+    stub->polls += index == 0;
+    pl_status status = stub->answer ? stub->answer(stub, index, error) : PL_OK;
+    if (status != PL_OK)
+        return status;
+    char payload[64];
+    (void)snprintf(payload, sizeof payload, "{\"item\":%zu,\"n\":%u}", index, stub->samples[index]++);
+    pl_emission emission = {
+        .struct_size = sizeof emission, .time_unix_ns = tick_unix_ns, .payload = PL_S(payload), .stream = PL_S("s")};
+    (void)stub->host->emit(stub->host, &emission);
+    return PL_OK;
+}
+
+typedef struct bench {
+    kit kit;
+    poll_stub stub;
+    kit_sink_stub sink, gaps, letters;
+    pl_source_stage *in;
+    pl_sink_stage *out;
+} bench;
+
+static void open_bench(bench *b)
+{
+    static const pl_poller poller = {sizeof poller, 0, count_of, every_of, poll_item};
+    static const pl_component component = {.struct_size = sizeof component,
+                                           .option_size = sizeof(pl_option),
+                                           .name = "stub",
+                                           .create = create,
+                                           .destroy = destroy,
+                                           .poller = &poller};
+    kit_open(&b->kit, 7);
+    b->stub.count = b->stub.count ? b->stub.count : 1;
+    b->stub.every_ns = b->stub.every_ns ? b->stub.every_ns : 10LL * SECOND;
+    pl_source_setup setup = {.codec = PL_CODEC_JSON, .validate = true};
+    b->in = kit_add_source_of(&b->kit, "prices", &component, &b->stub, &setup);
+    b->out = kit_add_sink(&b->kit, "out", &b->sink, NULL);
+    pl_sink_stage *gaps = kit_add_sink(&b->kit, "gaps", &b->gaps, NULL);
+    kit_connect(&b->kit, &b->in->stage, NULL, &b->out->stage);
+    kit_connect(&b->kit, &b->in->stage, "gaps", &gaps->stage);
+    (void)kit_letters(&b->kit, &b->letters);
+}
+
+/* Runs for so many nanoseconds of virtual time. */
+static void run_for(bench *b, int64_t ns)
+{
+    int64_t until = b->kit.clock.now + ns;
+    while (b->kit.clock.now < until && b->kit.steps < 1000000)
+        (void)kit_run(&b->kit, 1);
+}
+
+static void stop(bench *b)
+{
+    atomic_store(&b->kit.flow.stopping, true);
+    pl_stage_note(&b->in->stage);
+    assert_true(kit_run(&b->kit, 10000));
+}
+
+static void test_every_tick_is_a_sample(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.stub.count = 3};
+    open_bench(&b);
+    run_for(&b, 605LL * SECOND);
+    stop(&b);
+    assert_in_range(b.stub.samples[0], 60, 62);
+    assert_int_equal(b.stub.samples[1], b.stub.samples[0]);
+    assert_int_equal(b.gaps.text_count, 0);
+    assert_int_equal(b.sink.text_count, 3 * b.stub.samples[0]);
+    for (uint32_t i = 2; i < b.stub.polls; i++) /* after the first, jittered one */
+        assert_int_equal(b.stub.polled_ns[i] - b.stub.polled_ns[i - 1], 10LL * SECOND);
+    kit_close(&b.kit);
+}
+
+static pl_status second_is_rejected(poll_stub *stub, size_t index, pl_error *error)
+{
+    (void)stub;
+    return index == 1 ? pl_fail(error, PL_REJECT, "an HTML page") : PL_OK;
+}
+
+static void test_one_bad_item_stops_no_other(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.stub = {.count = 3, .answer = second_is_rejected}};
+    open_bench(&b);
+    run_for(&b, 95LL * SECOND);
+    stop(&b);
+    assert_int_equal(b.stub.samples[1], 0);
+    assert_int_equal(b.stub.samples[2], b.stub.samples[0]);
+    assert_int_equal(b.gaps.text_count, b.stub.samples[0]);
+    assert_int_equal(pl_counted(&b.in->stage.account.born), b.gaps.text_count);
+    assert_null(strstr(strstr(b.kit.log, "an HTML page") + 1, "an HTML page")); /* one warning */
+    kit_close(&b.kit);
+}
+
+static pl_status down(poll_stub *stub, size_t index, pl_error *error)
+{
+    (void)stub;
+    (void)index;
+    return pl_fail(error, PL_RETRY, "connection refused");
+}
+
+static void test_retried_within_the_tick_then_a_gap(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.stub.answer = down};
+    open_bench(&b);
+    run_for(&b, 300LL * SECOND);
+    b.stub.answer = NULL;
+    run_for(&b, 300LL * SECOND);
+    stop(&b);
+    assert_in_range(b.gaps.text_count, 29, 31);
+    assert_in_range(b.gaps.text_count + b.stub.samples[0], 59, 62);
+    assert_true(b.stub.polls > 3 * b.gaps.text_count); /* it did try again */
+    assert_non_null(strstr(b.kit.log, "connection refused; no sample at this tick"));
+    assert_non_null(strstr(b.kit.log, "samples again"));
+    kit_close(&b.kit);
+}
+
+static pl_status asks_to_wait(poll_stub *stub, size_t index, pl_error *error)
+{
+    (void)index;
+    if (stub->polls != 3)
+        return PL_OK;
+    (void)pl_fail(error, PL_RETRY, "429");
+    error->retry_after_ms = 45000; /* four and a half ticks */
+    return PL_FAILED;
+}
+
+static void test_retry_after_holds_over_several_ticks(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.stub.answer = asks_to_wait};
+    open_bench(&b);
+    run_for(&b, 125LL * SECOND);
+    stop(&b);
+    assert_true(b.stub.polled_ns[3] - b.stub.polled_ns[2] >= 45LL * SECOND);
+    assert_in_range(b.gaps.text_count, 4, 5);
+    assert_in_range(b.gaps.text_count + b.stub.samples[0], 12, 14);
+    kit_close(&b.kit);
+}
+
+static pl_status takes_long(poll_stub *stub, size_t index, pl_error *error)
+{
+    (void)index;
+    (void)error;
+    if (stub->polls == 3) /* as if the machine had slept */
+        ((bench *)(void *)((char *)stub - offsetof(bench, stub)))->kit.clock.now += 57LL * SECOND;
+    return PL_OK;
+}
+
+static void test_missed_ticks_are_gaps(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.stub.answer = takes_long};
+    open_bench(&b);
+    run_for(&b, 120LL * SECOND);
+    stop(&b);
+    assert_int_equal(b.gaps.text_count, 4);
+    assert_in_range(b.gaps.text_count + b.stub.samples[0], 12, 13);
+    kit_close(&b.kit);
+}
+
+static void test_positions_grow_over_gaps(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.stub = {.count = 2, .answer = second_is_rejected}};
+    open_bench(&b);
+    run_for(&b, 50LL * SECOND);
+    pl_poll_item *items = b.in->poll.items;
+    assert_true(items[1].position > (uint64_t)KIT_T0); /* gaps have positions of their own, later than any before */
+    assert_int_equal(items[0].position - (uint64_t)KIT_T0, b.stub.samples[0]);
+    stop(&b);
+    kit_close(&b.kit);
+}
+
+static pl_status halts(poll_stub *stub, size_t index, pl_error *error)
+{
+    (void)index;
+    return stub->polls < 3 ? PL_OK : pl_fail(error, PL_HALT, "the key was refused");
+}
+
+static void test_halt(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.stub.answer = halts};
+    open_bench(&b);
+    assert_true(kit_run(&b.kit, 10000));
+    assert_true(atomic_load(&b.kit.flow.halted));
+    assert_string_equal(b.kit.flow.halt_error.message, "the key was refused");
+    kit_close(&b.kit);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_tick_is_a_sample),
+        cmocka_unit_test(test_one_bad_item_stops_no_other),
+        cmocka_unit_test(test_retried_within_the_tick_then_a_gap),
+        cmocka_unit_test(test_retry_after_holds_over_several_ticks),
+        cmocka_unit_test(test_missed_ticks_are_gaps),
+        cmocka_unit_test(test_positions_grow_over_gaps),
+        cmocka_unit_test(test_halt),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
