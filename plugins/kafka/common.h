@@ -36,7 +36,7 @@ typedef struct kafka_source_config {
 
 typedef struct kafka_sink_config {
     kafka_common common;
-    const char *topic, *key, *partitioner, *compression;
+    const char *topic, *key, *partitioner, *compression, *timestamp;
 } kafka_sink_config;
 
 extern const pl_source kafka_source;

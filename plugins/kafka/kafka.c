@@ -79,6 +79,7 @@ static const pl_option source_options[] = {
 static const char *const partitioners[] = {
     "murmur2_random", "murmur2", "consistent_random", "consistent", "fnv1a_random", "fnv1a", "random", NULL};
 static const char *const compressions[] = {"none", "gzip", "snappy", "lz4", "zstd", NULL};
+static const char *const timestamps[] = {"auto", "event", "now", NULL};
 static const pl_option sink_options[] = {
     COMMON_OPTIONS,
     {PL_OPTION(kafka_sink_config, topic, TEMPLATE, NULL, "where records go; {field} is replaced"),
@@ -90,6 +91,10 @@ static const pl_option sink_options[] = {
                "how a key chooses its partition; the default agrees with Java clients"),
      .choices = partitioners},
     {PL_OPTION(kafka_sink_config, compression, ENUM, "none", "of the batches sent"), .choices = compressions},
+    {PL_OPTION(kafka_sink_config, timestamp, ENUM, "auto",
+               "the record's event time, or the time of writing; auto takes the event time unless it lies far back, "
+               "since Kafka deletes by timestamp, and forgets by it what was written already"),
+     .choices = timestamps},
 };
 
 /* ---- Checks without I/O --------------------------------------------------- */

@@ -16,6 +16,10 @@ pl_status kafka_sink_create(const pl_host *host, const void *config, void **self
         return pl_fail(error, PL_RETRY, "out of memory");
     sink->config = config;
     sink->templated = strchr(sink->config->topic, '{') != NULL;
+    const char *timestamp = sink->config->timestamp;
+    sink->timestamp = !strcmp(timestamp, "event") ? KAFKA_TIME_EVENT
+                      : !strcmp(timestamp, "now") ? KAFKA_TIME_NOW
+                                                  : KAFKA_TIME_AUTO;
     kafka_link_init(&sink->link, host, &sink->config->common);
     kafka_inflight_init(&sink->inflight, host);
     sink->queue = host->metric(host, PL_GAUGE, "queue", "records", "records waiting for their acknowledgement");
@@ -210,6 +214,23 @@ static rd_kafka_headers_t *headers_of(kafka_sink_self *sink, const pl_emission *
     return headers;
 }
 
+/* Milliseconds; 0: librdkafka takes the time of writing.
+ *
+ * A broker that starts again forgets each producer whose newest record is older than producer.id.expiration.ms (a day),
+ * by the record's own timestamp, and then takes a batch a second time when its acknowledgement was lost: with
+ * timestamps of months ago, one kill -9 in six left duplicates (Kafka 4.1). It also deletes by these timestamps, and
+ * refuses those over an hour ahead (message.timestamp.after.max.ms). So far from now, the time of writing is the safe
+ * one. */
+static int64_t timestamp_of(const kafka_sink_self *sink, const pl_emission *origin)
+{
+    static const int64_t hour_ms = 3600000;
+    int64_t event_ms = origin->time_unix_ns / KAFKA_NS_PER_MS, ahead_ms = event_ms - sink->now_ms;
+    if (sink->timestamp == KAFKA_TIME_NOW ||
+        (sink->timestamp == KAFKA_TIME_AUTO && (ahead_ms < -12 * hour_ms || ahead_ms > hour_ms / 2)))
+        return 0;
+    return event_ms;
+}
+
 static rd_kafka_resp_err_t produce(kafka_sink_self *sink, const kafka_topic *topic, const pl_record *record,
                                    uint64_t tag)
 {
@@ -223,7 +244,7 @@ static rd_kafka_resp_err_t produce(kafka_sink_self *sink, const kafka_topic *top
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = 0}, /* neither copied nor freed: the payload outlives the settling */
         {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)(uintptr_t)payload.ptr, payload.len}},
         {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)(uintptr_t)key.ptr, key.len}},
-        {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = origin->time_unix_ns / KAFKA_NS_PER_MS}, /* 0: now */
+        {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = timestamp_of(sink, origin)},
         {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(uintptr_t)tag},
         {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
     };
@@ -266,6 +287,7 @@ static pl_status pump_one(kafka_sink_self *sink, uint32_t index)
 /* Gives librdkafka as much of the pending batch as it takes. PL_OK: none is left. */
 static pl_status pump(kafka_sink_self *sink)
 {
+    sink->now_ms = sink->link.host->unix_ns(sink->link.host) / KAFKA_NS_PER_MS;
     while (sink->pending_next < sink->pending.count) {
         /* The last record's settling may be the end of the batch: count first. */
         uint32_t index = sink->pending_next++;

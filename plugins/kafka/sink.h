@@ -51,6 +51,8 @@ typedef struct kafka_sink_self {
     kafka_link link; /* first */
     const kafka_sink_config *config;
     bool templated; /* the topic has holes */
+    enum { KAFKA_TIME_AUTO, KAFKA_TIME_EVENT, KAFKA_TIME_NOW } timestamp;
+    int64_t now_ms; /* of the pump's start */
     kafka_admin admin;
     kafka_topic **topics;
     size_t topic_count, topic_room;

@@ -147,6 +147,15 @@ class RoundTrip(Kafka):
         self.assertEqual(len(self.kafka.read(stem + ".b")), 1)
         self.assertEqual(run.components["out"]["dead_lettered"], 2)
 
+    def test_history_is_not_written_with_timestamps_that_the_broker_deletes_by(self):
+        source = "plugin: generate, with: { count: 3, start: '2022-04-01T00:00:00Z', template: '{\"n\":{n}}' }"
+        env = self.env(TOPIC=self.topic())
+        self.plumbline("run", self.to_kafka(source=source), env=env)
+        self.plumbline("run", self.to_kafka(source=source, extra=", timestamp: event"), env=env)
+        found = [record["ts"] for record in self.kafka.read(env["TOPIC"])]
+        self.assertTrue(all(abs(ts - time.time() * 1000) < 600_000 for ts in found[:3]), found)
+        self.assertEqual(found[3:], [1648771200000, 1648771200001, 1648771200002])
+
     def test_headers_tombstones_and_bytes_pass_through(self):
         source, target = self.topic(), self.topic()
         def kcat(data, *argv):
