@@ -10,6 +10,19 @@
 /* A port on which nothing listens. */
 #define NOBODY "brokers: \"127.0.0.1:1\""
 
+/* librdkafka starts its threads by C11's thrd_create, which ThreadSanitizer does not know: they crash in its allocator
+ * (gcc 12 and clang 14). */
+#if defined(__SANITIZE_THREAD__)
+#define STARTS_CLIENT skip()
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define STARTS_CLIENT skip()
+#endif
+#endif
+#ifndef STARTS_CLIENT
+#define STARTS_CLIENT (void)0
+#endif
+
 static int64_t elapsed_ms(const struct timespec *since)
 {
     struct timespec now;
@@ -99,6 +112,7 @@ static void scram_is_warned_of_by_version(void **state)
 static void nobody_answers_and_that_is_said_once(void **state)
 {
     (void)state;
+    STARTS_CLIENT;
     struct timespec begun;
     stub *host = stub_open("kafka", STUB_SINK);
     host->real_time = true;
@@ -119,6 +133,7 @@ static void nobody_answers_and_that_is_said_once(void **state)
 static void source_waits_for_a_broker_and_ends_when_told(void **state)
 {
     (void)state;
+    STARTS_CLIENT;
     struct timespec begun;
     stub *host = stub_open("kafka", STUB_SOURCE);
     host->real_time = true;
