@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Instructions per record of the reference work, by stage; fails when they grow by more than 5% over the recorded figure.
+
+    tests/bench/instructions.py             check; the last line is "N passed, N failed"
+    tests/bench/instructions.py --record    write the figure into instructions.json
+
+callgrind counts file_lua_file.yaml on 20,000 seeded records under the seeded scheduler, twice: the difference to a run
+over fewer records is what records cost, without the start. Only instructions inside our own objects (plumbline and the
+plugins) are checked. What libraries spend is shown, but it differs by distribution, and so does what the CPU lets them
+choose. A figure holds for one compiler and its major version; another compiler is told, and not checked.
+PLUMBLINE_BUILD names the build directory (default: build; RelWithDebInfo, no sanitizers).
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+REPO = HERE.parents[1]
+BUILD = (REPO / os.environ.get("PLUMBLINE_BUILD", "build")).absolute()
+FIGURES = HERE / "instructions.json"
+FEW, MANY, GROWTH = 2_000, 20_000, 0.05
+
+# Stage by source file, relative to the tree; the first that fits.
+STAGES = [
+    ("file source", r"plugins/file/(source|reader|csv)|runtime/flow/(source|poller)|runtime/plugin/"),
+    ("file sink", r"plugins/file/(sink|writer|line)|runtime/flow/sink"),
+    ("scan and check of JSON", r"runtime/record/scan|simdjson"),
+    ("decimals", r"runtime/record/(decimal|wide|lexeme)|runtime/script/decimal_lua"),
+    ("edit and splice", r"runtime/record/(edit|splice|encode|template)"),
+    ("fields", r"runtime/record/"),
+    ("script", r"runtime/script/"),
+    ("flow, queues and acknowledgements", r"runtime/(flow|graph)/"),
+    ("base (arena, buffers, text)", r"runtime/base/"),
+]
+OTHER = "other"
+
+_NAME = re.compile(r"\((\d+)\)(?: (.*))?$")
+
+
+def self_costs(path):
+    """{(object, file, function): instructions} of a callgrind output file, calls excluded."""
+    names = collections.defaultdict(dict)   # callgrind abbreviates: (12) stands for what (12) was called first
+    here = {"ob": "", "fl": "", "fn": ""}
+    found = collections.Counter()
+    skip = False   # the line behind calls= is the cost of the callee
+
+    def resolve(space, text):
+        number, name = _NAME.match(text).groups()
+        if name is not None:
+            names[space][number] = name
+        return names[space].get(number, "")
+
+    for line in path.read_text(errors="replace").splitlines():
+        key, sign, rest = line.partition("=")
+        if sign and key in ("ob", "cob"):
+            name = resolve("ob", rest)
+            if key == "ob":
+                here["ob"] = name
+        elif sign and key in ("fl", "fi", "fe", "cfi", "cfl"):
+            name = resolve("fl", rest)
+            if key == "fl":   # fi and fe are code inlined from elsewhere: it counts where it was inlined
+                here["fl"] = name
+        elif sign and key in ("fn", "cfn"):
+            name = resolve("fn", rest)
+            if key == "fn":
+                here["fn"] = name
+        elif key == "calls":
+            skip = True
+        elif line and (line[0].isdigit() or line[0] in "+-*"):
+            if not skip:
+                found[here["ob"], here["fl"], here["fn"]] += int(line.split()[1])
+            skip = False
+    return found
+
+
+def callgrind(directory, name, pipeline, env):
+    out = directory / f"callgrind.{name}"
+    done = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", BUILD / "plumbline", "run",
+                           pipeline, "--set", "scheduler=seeded", "--data-dir", directory / f"data.{name}"],
+                          env=os.environ | env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        sys.exit(f"instructions: plumbline failed under valgrind (status {done.returncode}):\n{done.stderr[-2000:]}")
+    return self_costs(out)
+
+
+def counts():
+    """{(object, file, function): instructions per record}"""
+    with tempfile.TemporaryDirectory(prefix="plumbline-instructions-") as name:
+        directory = pathlib.Path(name)
+        recorded = directory / "all.jsonl"
+        make = directory / "make.yaml"
+        make.write_text(json.dumps({
+            "pipeline": "make", "sources": {"load": {"plugin": "generate", "with": {"count": MANY, "seed": 42}}},
+            "sinks": {"out": {"from": "load", "plugin": "file", "with": {"path": str(recorded)}}}}))
+        subprocess.run([BUILD / "plumbline", "run", make, "--data-dir", directory / "data"], check=True, timeout=60,
+                       stderr=subprocess.DEVNULL)
+        few = directory / "few.jsonl"
+        few.write_text("".join(recorded.read_text().splitlines(keepends=True)[:FEW]))
+        found = [callgrind(directory, str(n), HERE / "file_lua_file.yaml",
+                           {"INPUT": str(path), "OUTPUT": str(directory / "out.jsonl")})
+                 for n, path in ((FEW, few), (MANY, recorded))]
+    return {key: (found[1][key] - found[0][key]) / (MANY - FEW) for key in found[1].keys() | found[0].keys()}
+
+
+def ours(object_name):
+    return object_name.startswith(str(BUILD) + "/")
+
+
+def stage_of(file, function):
+    relative = file.removeprefix(str(REPO) + "/")
+    return next((name for name, pattern in STAGES if re.search(pattern, relative)),
+                "scan and check of JSON" if "simdjson" in function else OTHER)
+
+
+def by_stage(found):
+    """({stage: instructions per record in our objects}, {library: the same})"""
+    stages, libraries = collections.Counter(), collections.Counter()
+    for (name, file, function), cost in found.items():
+        if ours(name):
+            stages[stage_of(file, function)] += cost
+        else:
+            libraries[pathlib.Path(name).name.split(".so")[0] or "?"] += cost
+    return stages, libraries
+
+
+def compiler():
+    """Compiler and major version that built the program, e.g. gcc-12; from CMake's cache."""
+    cache = (BUILD / "CMakeCache.txt").read_text()
+    path = re.search(r"^CMAKE_C_COMPILER:[A-Z]+=(.*)$", cache, re.M)[1]
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20).stdout
+    number = re.search(r"(\d+)\.\d+", said)
+    return f"{'clang' if 'clang' in said else 'gcc'}-{number[1] if number else 'unknown'}"
+
+
+def show(title, costs, total):
+    print(title)
+    for name, cost in sorted(costs.items(), key=lambda item: -item[1]):
+        if cost >= 1:
+            print(f"  {name:<36} {cost:8,.0f} {cost / total:6.1%}")
+
+
+def verdict(measured, recorded, name):
+    """Text, and whether it is a failure."""
+    if recorded is None:
+        return f"no figure is recorded for {name}: not checked", False
+    growth = measured / recorded - 1
+    said = f"{measured:,.0f} instructions per record in our own objects, recorded {recorded:,.0f} ({growth:+.1%}, {name})"
+    if growth > GROWTH:
+        return said + f": grew by more than {GROWTH:.0%}; if it must, run {pathlib.Path(__file__).name} --record", True
+    return said, False
+
+
+def main():
+    known = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known.add_argument("--record", action="store_true", help="write the figure into instructions.json")
+    known.add_argument("--functions", type=int, default=0, metavar="N", help="also name the N most costly functions")
+    args = known.parse_args()
+    if not shutil.which("valgrind"):
+        sys.exit("instructions: valgrind is not installed")
+    found = counts()
+    stages, libraries = by_stage(found)
+    total, measured = sum(found.values()), sum(stages.values())
+    show("our objects, instructions per record", stages, total)
+    show("libraries", libraries, total)
+    print(f"  {'all':<36} {total:8,.0f}")
+    for (name, file, function), cost in sorted(found.items(), key=lambda item: -item[1])[:args.functions]:
+        print(f"  {cost:8,.0f} {function} ({pathlib.Path(file if ours(name) else name).name})")
+    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    if args.record:
+        figures[compiler()] = {"per_record": round(measured), "stages": {k: round(v) for k, v in stages.most_common()}}
+        FIGURES.write_text(json.dumps(figures, indent=2) + "\n")
+        return 0
+    said, failed = verdict(measured, figures.get(compiler(), {}).get("per_record"), compiler())
+    print(said)
+    print("0 passed, 1 failed" if failed else "1 passed, 0 failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
