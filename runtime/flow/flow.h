@@ -15,8 +15,10 @@ typedef struct pl_flow {
     bool seeded; /* the single-thread scheduler drives: plugins get deadlines that are already over */
     pl_lanes lanes;
     pl_memory memory;
-    _Atomic bool stopping; /* sources hand over nothing more; the rest drains */
-    _Atomic bool aborting; /* everything ends now, settled or not */
+    _Atomic uint32_t held_sources; /* have more to hand over, but no memory or no room below */
+    _Atomic uint32_t busy_sinks;   /* have records that are not settled */
+    _Atomic bool stopping;         /* sources hand over nothing more; the rest drains */
+    _Atomic bool aborting;         /* everything ends now, settled or not */
     /* The first halt wins. */
     pthread_mutex_t halt_lock;
     _Atomic bool halted;
@@ -31,6 +33,11 @@ bool pl_flow_init(pl_flow *flow);
 void pl_flow_release(pl_flow *flow);
 /* [any] Stops the pipeline with this error, and says so. */
 void pl_flow_halt(pl_flow *flow, const char *component, const pl_error *error);
+/* Sources are held up by what sinks have not got rid of: who says nothing now may have much to say. [any] */
+static inline bool pl_flow_stalled(const pl_flow *flow)
+{
+    return atomic_load(&flow->held_sources) && atomic_load(&flow->busy_sinks);
+}
 static inline int64_t pl_flow_now(const pl_flow *flow)
 {
     return flow->clock->now_ns(flow->clock);

@@ -164,6 +164,9 @@ static pl_stepped step(pl_stage *stage, int64_t now_ns)
     let_plugin_work(sink, &resume_ns);
     pl_dead_letter_flush(stage);
     bool idle = !sink->gathered && !sink->queue && !sink->taken && !stage->outbox;
+    if (sink->busy == idle)
+        atomic_fetch_add(&stage->flow->busy_sinks, idle ? UINT32_MAX : 1);
+    sink->busy = !idle;
     if (sink->ended && idle && pl_stage_inputs_ended(stage)) {
         pl_stage_close(stage);
         return pl_step_done();

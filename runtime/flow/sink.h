@@ -73,6 +73,7 @@ typedef struct pl_sink_stage {
     pl_inbox inbox, working; /* working: swapped out for reading */
     _Atomic bool woken;
     bool ended;
+    bool busy; /* counted in flow->busy_sinks */
     int64_t now_ns;
 } pl_sink_stage;
 

@@ -229,6 +229,13 @@ static bool admitted(const pl_source_stage *source)
     return out < source->setup.share_bytes / mean_bytes;
 }
 
+static void hold_up(pl_source_stage *source, bool held)
+{
+    if (held != source->held)
+        atomic_fetch_add(&source->stage.flow->held_sources, held ? 1 : UINT32_MAX);
+    source->held = held;
+}
+
 static pl_stepped run(pl_source_stage *source, int64_t now_ns)
 {
     pl_stage *stage = &source->stage;
@@ -239,7 +246,8 @@ static pl_stepped run(pl_source_stage *source, int64_t now_ns)
     if (now_ns < source->retry.due_ns)
         return pl_step_idle(source->retry.due_ns);
     atomic_store(&source->waits_for_memory, true);
-    if (!admitted(source))
+    hold_up(source, !admitted(source));
+    if (source->held)
         return pl_step_idle(INT64_MAX);
     atomic_store(&source->waits_for_memory, false);
     pl_error error = {.struct_size = sizeof error};
@@ -281,8 +289,11 @@ static pl_stepped step(pl_stage *stage, int64_t now_ns)
     if (source->state == PL_SOURCE_RUNS) {
         if (atomic_load(&stage->flow->stopping)) {
             end(source);
+            hold_up(source, false);
             return pl_step_again();
         }
+        if (!drained)
+            hold_up(source, true);
         return drained ? run(source, now_ns) : pl_step_idle(INT64_MAX);
     }
     if (drained && source->state == PL_SOURCE_DRAINS) {

@@ -50,6 +50,7 @@ typedef struct pl_source_stage {
     pl_poll_state poll;
     int64_t resume_ns;
     _Atomic bool waits_for_memory, woken;
+    bool held; /* counted in flow->held_sources */
 } pl_source_stage;
 
 /* NULL: no memory. The graph sets name, ports and queues; pl_stage_release_base is part of stage.release. */

@@ -310,12 +310,15 @@ static pl_stepped finish(pl_transform_stage *transform)
     return pl_step_idle(transform->now_ns + PL_FLOW_TICK_NS / 10);
 }
 
-/* Counts the time since the last look if we were listening then, that is, if there was or is nothing to take in. */
+/* Counts the time since the last look if we were listening then, that is, if there was or is nothing to take in, and
+ * nothing kept the others from speaking. */
 static void listen(pl_transform_stage *transform, bool quiet)
 {
-    if (quiet)
+    bool stalled = pl_flow_stalled(transform->stage.flow);
+    if (quiet && !stalled && !transform->stalled)
         transform->listened_ns += transform->now_ns - transform->looked_ns;
     transform->looked_ns = transform->now_ns;
+    transform->stalled = stalled;
 }
 
 static pl_stepped blocked(pl_transform_stage *transform)

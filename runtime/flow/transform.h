@@ -66,7 +66,8 @@ typedef struct pl_transform_stage {
     /* Who is silent is told by the time spent listening: not while a full queue below, or records not taken in yet,
      * kept us from hearing. */
     int64_t listened_ns, looked_ns;
-    bool rested; /* the last step found nothing to do */
+    bool stalled; /* at the last look, see pl_flow_stalled */
+    bool rested;  /* the last step found nothing to do */
     bool started, drained, closed;
 } pl_transform_stage;
 
