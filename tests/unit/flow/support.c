@@ -257,6 +257,19 @@ static pl_status flush_of_sink(void *self, int64_t deadline_ns, pl_error *error)
     return PL_OK;
 }
 
+pl_sink_stage *kit_add_sink_of(kit *k, const char *name, const pl_component *component, void *config,
+                               const pl_sink_setup *more)
+{
+    pl_error error = {.struct_size = sizeof error};
+    pl_sink_setup setup = more ? *more : (pl_sink_setup){0};
+    setup.instance = instance_of(k, name, component, config);
+    setup.batch_records = setup.batch_records ? setup.batch_records : 100;
+    setup.batch_bytes = setup.batch_bytes ? setup.batch_bytes : 1 << 20;
+    if (!setup.retry.max_ns)
+        setup.retry = (pl_retry_policy){100000000, 30000000000, setup.retry.attempts};
+    return (pl_sink_stage *)add(k, (pl_stage *)pl_sink_stage_new(&k->flow, &setup, name, &error), setup.instance, name);
+}
+
 pl_sink_stage *kit_add_sink(kit *k, const char *name, kit_sink_stub *stub, const pl_sink_setup *more)
 {
     static const pl_sink sink = {sizeof sink, 0, write_of_sink, flush_of_sink};
@@ -266,14 +279,7 @@ pl_sink_stage *kit_add_sink(kit *k, const char *name, kit_sink_stub *stub, const
                                            .create = create_sink,
                                            .destroy = destroy_sink,
                                            .sink = &sink};
-    pl_error error = {.struct_size = sizeof error};
-    pl_sink_setup setup = more ? *more : (pl_sink_setup){0};
-    setup.instance = instance_of(k, name, &component, stub);
-    setup.batch_records = setup.batch_records ? setup.batch_records : 100;
-    setup.batch_bytes = setup.batch_bytes ? setup.batch_bytes : 1 << 20;
-    if (!setup.retry.max_ns)
-        setup.retry = (pl_retry_policy){100000000, 30000000000, setup.retry.attempts};
-    return (pl_sink_stage *)add(k, (pl_stage *)pl_sink_stage_new(&k->flow, &setup, name, &error), setup.instance, name);
+    return kit_add_sink_of(k, name, &component, stub, more);
 }
 
 /* ---- the transform ---------------------------------------------------------------- */
@@ -331,13 +337,22 @@ void kit_connect(kit *k, pl_stage *from, const char *port_name, pl_stage *to)
     }
 }
 
-pl_sink_stage *kit_letters(kit *k, kit_sink_stub *stub)
+static pl_sink_stage *connect_letters(kit *k, pl_sink_stage *letters)
 {
-    pl_sink_setup setup = {.dead_letters = true};
-    pl_sink_stage *letters = kit_add_sink(k, "dead_letter", stub, &setup);
     for (size_t i = 0; i + 1 < k->count; i++)
         k->stages[i]->dead_letters = queue_between(k, k->stages[i], &letters->stage);
     return letters;
+}
+
+pl_sink_stage *kit_letters(kit *k, kit_sink_stub *stub)
+{
+    pl_sink_setup setup = {.dead_letters = true};
+    return connect_letters(k, kit_add_sink(k, "dead_letter", stub, &setup));
+}
+
+pl_sink_stage *kit_letters_of(kit *k, const pl_component *component, void *config, const pl_sink_setup *more)
+{
+    return connect_letters(k, kit_add_sink_of(k, "dead_letter", component, config, more));
 }
 
 pl_stepped kit_step(kit *k, pl_stage *stage)

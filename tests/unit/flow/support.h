@@ -100,6 +100,8 @@ typedef struct kit_sink_stub {
 } kit_sink_stub;
 
 pl_sink_stage *kit_add_sink(kit *kit, const char *name, kit_sink_stub *stub, const pl_sink_setup *more);
+pl_sink_stage *kit_add_sink_of(kit *kit, const char *name, const pl_component *component, void *config,
+                               const pl_sink_setup *more);
 /* Remembers the records of the batch as settled, and settles them. */
 void kit_take(kit_sink_stub *stub, const pl_batch *batch, uint32_t first, uint32_t count);
 
@@ -111,6 +113,7 @@ pl_transform_stage *kit_add_transform(kit *kit, const char *name, const char *lu
 void kit_connect(kit *kit, pl_stage *from, const char *port, pl_stage *to);
 /* A dead-letter sink for all stages that are there. */
 pl_sink_stage *kit_letters(kit *kit, kit_sink_stub *stub);
+pl_sink_stage *kit_letters_of(kit *kit, const pl_component *component, void *config, const pl_sink_setup *more);
 /* Until all stages are done (true), nothing can happen any more, or so many steps were taken. */
 bool kit_run(kit *kit, uint64_t steps);
 /* One step of one stage, whoever's turn it is. */
