@@ -75,6 +75,18 @@ static void check_schedulers(const pl_cli_files *files, pl_diags *diags)
                         "a pipeline on the seeded scheduler runs alone; start it in a process of its own");
 }
 
+/* Their state lives in a folder of that name. */
+static void check_names(const pl_cli_files *files, pl_diags *diags)
+{
+    for (size_t i = 0; i < files->count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (files->pipelines[i] && files->pipelines[j] &&
+                strcmp(files->pipelines[i]->name, files->pipelines[j]->name) == 0)
+                pl_diags_at(diags, PL_DIAG_ERROR, files->pipelines[i]->file, 0, 0,
+                            "%s is called '%s' as well; give each its own name with `pipeline:`",
+                            files->pipelines[j]->file, files->pipelines[i]->name);
+}
+
 /* Loads and checks all files. false: errors were printed. */
 static bool plan(run *r, pl_cli_files *files, pl_graph **graphs)
 {
@@ -84,6 +96,7 @@ static bool plan(run *r, pl_cli_files *files, pl_graph **graphs)
         return false;
     pl_cli_load(files, r->paths, r->path_count, diags);
     check_schedulers(files, diags);
+    check_names(files, diags);
     for (size_t i = 0; i < files->count; i++) {
         pl_pipeline *pipeline = files->pipelines[i];
         if (!pipeline)
