@@ -42,6 +42,7 @@ pl_status file_sink_check(const void *config, pl_error *error);
 pl_status file_sink_create(const pl_host *host, const void *config, void **self, pl_error *error);
 void file_sink_interrupt(void *self);
 void file_sink_destroy(void *self);
+const void *file_sink_extension(void *self, const char *id);
 extern const pl_sink file_sink;
 
 /* The one byte that `delimiter` means ("," ";" "\t" "|"), or 0 when it means none. */

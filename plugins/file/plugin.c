@@ -86,6 +86,7 @@ static const pl_component sink = {
     .interrupt = file_sink_interrupt,
     .destroy = file_sink_destroy,
     .sink = &file_sink,
+    .extension = file_sink_extension,
 };
 
 static const pl_component *const components[] = {&source, &sink, NULL};

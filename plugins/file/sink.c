@@ -1,5 +1,6 @@
 #include "file.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@ typedef struct sink {
     file_lines lines;
     file_writer writer;
     bool opened_before;
+    _Atomic bool reopen; /* asked for, after a log rotation */
     text_buf out;
     size_t *ends; /* of each record's line in `out`; of a rejected one: where the line before it ended */
     size_t ends_room;
@@ -181,6 +183,14 @@ static pl_status open_writer(sink *self, pl_error *error)
     return PL_OK;
 }
 
+/* What was written to the file that was renamed is settled there; the next line goes to a new one of the old name. */
+static pl_status close_for_reopen(sink *self, pl_error *error)
+{
+    pl_status status = sync_pending(self, error);
+    writer_close(&self->writer);
+    return status;
+}
+
 static pl_status build_lines(sink *self, const pl_batch *batch, pl_error *error)
 {
     if (self->ends_room < batch->count) {
@@ -256,6 +266,9 @@ static pl_status sink_write(void *opaque, const pl_batch *batch, int64_t deadlin
     (void)deadline_ns;
     self->out.len = 0;
     self->out.failed = false;
+    if (atomic_exchange(&self->reopen, false) && close_for_reopen(self, error) != PL_OK) {
+        return PL_FAILED;
+    }
     if (self->writer.fd < 0 && open_writer(self, error) != PL_OK) {
         return PL_FAILED;
     }
@@ -282,6 +295,18 @@ static pl_status sink_flush(void *opaque, int64_t deadline_ns, pl_error *error)
     }
     bool wait = deadline_ns > self->host->now_ns(self->host);
     return wait || is_due(self) ? sync_pending(self, error) : PL_AGAIN;
+}
+
+static void ask_to_reopen(void *opaque)
+{
+    atomic_store(&((sink *)opaque)->reopen, true);
+}
+
+const void *file_sink_extension(void *opaque, const char *id)
+{
+    (void)opaque;
+    static const pl_reopen reopen = {sizeof reopen, ask_to_reopen};
+    return strcmp(id, "pl.reopen/1") == 0 ? &reopen : NULL;
 }
 
 const pl_sink file_sink = {.struct_size = sizeof(pl_sink), .write = sink_write, .flush = sink_flush};
