@@ -172,6 +172,9 @@ class Scenario:
                 if time.monotonic() > deadline:
                     raise Failed(f"timed out waiting for {sent}; stderr:\n{self._read('stderr')[-3000:]}")
                 time.sleep(POLL_S)
+            for old, new in sent.get("move", {}).items():
+                os.rename(os.path.join(self._dir, old), os.path.join(self._dir, new))
+            self._write(sent.get("write", {}), "w")
             process.send_signal(getattr(signal, sent["send"]))
         try:
             return process.wait(max(0.1, deadline - time.monotonic()))
