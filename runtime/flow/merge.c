@@ -260,7 +260,7 @@ bool pl_merge_next(pl_merge *merge, int64_t bound, int64_t now_ns, pl_merge_item
         return false;
     *item = pop(first);
     merge->buffered--;
-    if (first->count == 0) /* what kept it from saying more may have been what it had said */
+    if (first->count == 0 && merge->held_up) /* what kept it from saying more may have been what it had said */
         first->active_ns = now_ns;
     return true;
 }

@@ -3,9 +3,10 @@
  *
  * A lane's bound is its newest event time less the slack: nothing older is expected from it. A record is due when no
  * other lane can still bring one before it. A lane that is silent for `idle` with nothing buffered is not waited for,
- * nor is a closed one; a source that has not opened a lane yet is waited for as long. Silence counts from when the
- * lane's last record went out, and once it has lasted, the lane's slack is over too. Records without a lane of their
- * own (born of a timer, or in place of a sample) wait in a lane that is never waited for.
+ * nor is a closed one; a source that has not opened a lane yet is waited for as long. Once silence has lasted, the
+ * lane's slack is over too. While sources are held up, a lane's silence begins when its last record goes out: what
+ * waits here may be what keeps it from saying more. Records without a lane of their own (born of a timer, or in place
+ * of a sample) wait in a lane that is never waited for.
  *
  * `now_ns` is the caller's time spent listening: while it could not take anything in, nobody was silent. One thread. */
 #ifndef PL_FLOW_MERGE_H
@@ -34,7 +35,7 @@ typedef struct pl_merge_lane { /* a lane as one input brings it: what one worker
     pl_merge_item *heap; /* by (time, position) */
     size_t count, capacity;
     int64_t newest_unix_ns; /* INT64_MIN: nothing yet */
-    int64_t active_ns;      /* when it last said something, or its last record went out */
+    int64_t active_ns;      /* when it last said something, see above */
     bool closed;
     bool told, told_closed; /* what downstream knows */
     int64_t told_unix_ns;
@@ -51,6 +52,7 @@ typedef struct pl_merge {
     uint32_t *slot_of; /* by lane index and input: 1 + place in lanes */
     size_t slot_capacity;
     size_t buffered; /* records */
+    bool held_up;    /* set by the caller: sources have no memory or room for what they have to say */
     bool ended;      /* no more input: everything is due */
 } pl_merge;
 

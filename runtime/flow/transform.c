@@ -137,6 +137,7 @@ static bool run_merged(pl_transform_stage *transform)
 {
     pl_merge *merge = &transform->merge;
     bool ran = false;
+    merge->held_up = atomic_load(&transform->stage.flow->held_sources) > 0;
     for (int i = 0; i < RUN_RECORDS && !out_full(transform); i++) {
         int64_t bound = pl_merge_bound(merge, transform->listened_ns);
         int64_t head = pl_merge_head(merge);

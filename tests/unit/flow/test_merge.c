@@ -146,12 +146,14 @@ static void test_idle_lanes_hold_back_for_a_while(void **state)
     close_bench(&b);
 }
 
-/* A lane whose records waited for others was not silent: when they are out it gets its time to say more. */
+/* While sources are held up, a lane whose records waited for others was not silent: when they are out it gets its time
+ * to say more. */
 static void test_silence_begins_with_an_empty_buffer(void **state)
 {
     (void)state;
     bench b;
     open_bench(&b, 2, 0);
+    b.merge.held_up = true;
     GIVE(&b, 0, 1, 1);
     GIVE(&b, 1, 1, 2, 3);
     assert_string_equal(drawn(&b, 1), "a1");
@@ -161,6 +163,20 @@ static void test_silence_begins_with_an_empty_buffer(void **state)
     assert_string_equal(drawn(&b, much_later), "b2 b3");
     GIVE(&b, 1, much_later + 1, 4);
     assert_string_equal(drawn(&b, much_later + 1), "b4");
+    close_bench(&b);
+}
+
+/* Lanes that fell silent together are given up together: idle does not add up from one to the next. */
+static void test_silence_of_several_lanes_is_one(void **state)
+{
+    (void)state;
+    bench b;
+    open_bench(&b, 4, 0);
+    for (int lane = 0; lane < 4; lane++)
+        GIVE(&b, lane, 1, 1, 2 + lane);
+    assert_string_equal(drawn(&b, 1), "a1 b1 c1 d1 a2");
+    assert_string_equal(drawn(&b, IDLE_NS), "");
+    assert_string_equal(drawn(&b, 1 + IDLE_NS), "b3 c4 d5");
     close_bench(&b);
 }
 
@@ -260,6 +276,7 @@ int main(void)
         cmocka_unit_test(test_ties_under_slack),
         cmocka_unit_test(test_idle_lanes_hold_back_for_a_while),
         cmocka_unit_test(test_silence_begins_with_an_empty_buffer),
+        cmocka_unit_test(test_silence_of_several_lanes_is_one),
         cmocka_unit_test(test_a_source_that_never_speaks),
         cmocka_unit_test(test_what_is_born_has_no_lane),
         cmocka_unit_test(test_extreme_times),
