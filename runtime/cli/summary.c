@@ -7,19 +7,41 @@
 
 enum { SUMMARY_MAX_BYTES = 16 << 20 };
 
-static void add_metrics(pl_buf *out, const pl_instance *instance)
+static void add_metric(pl_buf *out, const char *name, double value)
+{
+    char number[PL_DOUBLE_TEXT_MAX];
+    if (!pl_double_format(value, number))
+        return;
+    if (out->data[out->len - 1] != '{')
+        pl_buf_addc(out, ',');
+    pl_encode_string(out, PL_S(name));
+    pl_buf_printf(out, ":%s", number);
+}
+
+/* The sum over the workers of a transform. */
+static void add_script_metrics(pl_buf *out, const pl_node_plan *node)
+{
+    const pl_transform_stage *first = (const pl_transform_stage *)node->stages[0];
+    for (size_t i = 0; i < atomic_load(&first->metric_count); i++) {
+        double sum = 0;
+        for (uint32_t w = 0; w < node->worker_count; w++) {
+            const pl_transform_stage *stage = (const pl_transform_stage *)node->stages[w];
+            for (size_t j = 0; j < atomic_load(&stage->metric_count); j++)
+                if (strcmp(stage->metrics[j].name, first->metrics[i].name) == 0)
+                    sum += atomic_load(&stage->metrics[j].value);
+        }
+        add_metric(out, first->metrics[i].name, sum);
+    }
+}
+
+static void add_metrics(pl_buf *out, const pl_node_plan *node)
 {
     pl_metric_sample sample;
     pl_buf_adds(out, ",\"metrics\":{");
-    for (size_t i = 0; instance && pl_instance_metric(instance, i, &sample); i++) {
-        char number[PL_DOUBLE_TEXT_MAX];
-        if (!pl_double_format(sample.value, number))
-            continue;
-        if (i)
-            pl_buf_addc(out, ',');
-        pl_encode_string(out, PL_S(sample.name));
-        pl_buf_printf(out, ":%s", number);
-    }
+    for (size_t i = 0; node->instance && pl_instance_metric(node->instance, i, &sample); i++)
+        add_metric(out, sample.name, sample.value);
+    if (node->kind == PL_KIND_TRANSFORM && node->stages && node->stages[0])
+        add_script_metrics(out, node);
     pl_buf_addc(out, '}');
 }
 
@@ -38,7 +60,7 @@ static void add_component(pl_buf *out, const pl_graph *graph, const pl_node_plan
     pl_buf_printf(out, ":{\"kind\":\"%s\"", pl_kind_name(node->kind));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         pl_buf_printf(out, ",\"%s\":%" PRIu64, rows[i].name, rows[i].value);
-    add_metrics(out, node->instance);
+    add_metrics(out, node);
     pl_buf_addc(out, '}');
 }
 

@@ -66,6 +66,25 @@ static pl_status on_defer(void *self, int64_t at_unix_ns, pl_str key, int ref, p
     return known ? PL_AGAIN : PL_OK;
 }
 
+/* Beyond the maximum, and with names too long, nothing is counted. */
+static void on_metric(void *self, const char *name, double value)
+{
+    pl_transform_stage *transform = self;
+    size_t count = atomic_load_explicit(&transform->metric_count, memory_order_relaxed);
+    size_t at = 0;
+    while (at < count && strcmp(transform->metrics[at].name, name) != 0)
+        at++;
+    pl_transform_metric *metric = &transform->metrics[at];
+    if (at == PL_TRANSFORM_METRICS_MAX || strlen(name) >= sizeof metric->name)
+        return;
+    if (at == count) {
+        (void)snprintf(metric->name, sizeof metric->name, "%s", name);
+        atomic_store_explicit(&transform->metric_count, count + 1, memory_order_release);
+    }
+    double sum = atomic_load_explicit(&metric->value, memory_order_relaxed) + value;
+    atomic_store_explicit(&metric->value, sum, memory_order_relaxed);
+}
+
 static void begin(pl_transform_stage *transform, const pl_record *input, pl_flow_batch *batch, pl_ack *ack, bool silent)
 {
     pl_call *call = &transform->call;
@@ -241,7 +260,8 @@ void pl_transform_timer(pl_transform_stage *transform, size_t index)
 
 bool pl_transform_calls_init(pl_transform_stage *transform)
 {
-    transform->script_host = (pl_script_host){.self = transform, .emit = on_emit, .defer = on_defer};
+    transform->script_host =
+        (pl_script_host){.self = transform, .emit = on_emit, .defer = on_defer, .metric = on_metric};
     transform->call.keys = PL_BUF(CALL_KEYS_MAX);
     return true;
 }
