@@ -71,12 +71,12 @@ class Services(support.Case):
         self.feeds.push(prices, at=self.next_block_at())
 
     def topic(self, name):
-        """All its records. kcat may wait for ever for a topic that has just been made: then it is asked again."""
-        for _ in range(4):
+        """All its records. kcat now and then waits for ever for a partition's end: then it is asked again."""
+        for seconds in (2, 4, 8, 16, 32):
             if name not in self.kafka.topics():
                 return []
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return self.kafka.read_json(name, seconds=8)
+                return self.kafka.read_json(name, seconds=seconds)
         self.fail(f"{name} could not be read")
 
     def seen_rounds(self):
