@@ -18,28 +18,32 @@ static void add_metric(pl_buf *out, const char *name, double value)
     pl_buf_printf(out, ":%s", number);
 }
 
-/* The sum over the workers of a transform. */
+/* What the workers of a transform counted, added up; each name where it first occurs. */
 static void add_script_metrics(pl_buf *out, const pl_node_plan *node)
 {
-    const pl_transform_stage *first = (const pl_transform_stage *)node->stages[0];
-    for (size_t i = 0; i < atomic_load(&first->metric_count); i++) {
-        double sum = 0;
-        for (uint32_t w = 0; w < node->worker_count; w++) {
-            const pl_transform_stage *stage = (const pl_transform_stage *)node->stages[w];
-            for (size_t j = 0; j < atomic_load(&stage->metric_count); j++)
-                if (strcmp(stage->metrics[j].name, first->metrics[i].name) == 0)
-                    sum += atomic_load(&stage->metrics[j].value);
+    const pl_metric *metric;
+    for (uint32_t w = 0; w < node->worker_count; w++) {
+        for (size_t i = 0; (metric = pl_metrics_at(&((pl_transform_stage *)node->stages[w])->metrics, i)); i++) {
+            bool before = false;
+            double sum = 0;
+            for (uint32_t other = 0; other < node->worker_count; other++) {
+                const pl_metric *same =
+                    pl_metrics_find(&((pl_transform_stage *)node->stages[other])->metrics, metric->name);
+                before = before || (same && other < w);
+                sum += same ? atomic_load(&same->value) : 0;
+            }
+            if (!before)
+                add_metric(out, metric->name, sum);
         }
-        add_metric(out, first->metrics[i].name, sum);
     }
 }
 
 static void add_metrics(pl_buf *out, const pl_node_plan *node)
 {
-    pl_metric_sample sample;
+    const pl_metric *metric;
     pl_buf_adds(out, ",\"metrics\":{");
-    for (size_t i = 0; node->instance && pl_instance_metric(node->instance, i, &sample); i++)
-        add_metric(out, sample.name, sample.value);
+    for (size_t i = 0; node->instance && (metric = pl_metrics_at(pl_instance_metrics(node->instance), i)); i++)
+        add_metric(out, metric->name, atomic_load(&metric->value));
     if (node->kind == PL_KIND_TRANSFORM && node->stages && node->stages[0])
         add_script_metrics(out, node);
     pl_buf_addc(out, '}');

@@ -5,6 +5,7 @@
 #include <base/random.h>
 #include <flow/flow.h>
 #include <flow/queue.h>
+#include <observe/account.h>
 #include <record/json.h>
 
 typedef enum {
@@ -16,20 +17,6 @@ typedef struct pl_stepped {
     pl_step_state state;
     int64_t resume_ns; /* monotonic; INT64_MAX: only when woken */
 } pl_stepped;
-
-/* Counters of one component worker. Written by its own thread, read by any. */
-typedef struct pl_account {
-    _Atomic uint64_t read, delivered, filtered, dead_lettered, born, replayed, retries, errors, bytes;
-    _Atomic int64_t newest_unix_ns; /* source: greatest event time handed over; 0: none yet */
-} pl_account;
-static inline void pl_count(_Atomic uint64_t *counter, uint64_t n)
-{
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
-}
-static inline uint64_t pl_counted(const _Atomic uint64_t *counter)
-{
-    return atomic_load_explicit(counter, memory_order_relaxed);
-}
 
 /* One way out of a stage to one component, spread over that component's workers. */
 typedef struct pl_edge {

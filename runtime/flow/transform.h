@@ -6,6 +6,7 @@
 #include <flow/defer.h>
 #include <flow/merge.h>
 #include <flow/stage.h>
+#include <observe/metrics.h>
 #include <script/script.h>
 
 enum { PL_TRANSFORM_BATCH_RECORDS = 1024, PL_CHECKPOINT_EVERY_NS = 1000 * 1000 * 1000 };
@@ -47,12 +48,6 @@ typedef struct pl_call {
     pl_buf keys;
 } pl_call;
 
-enum { PL_TRANSFORM_METRICS_MAX = 32 };
-typedef struct pl_transform_metric { /* metric("name", value) of the script */
-    char name[64];
-    _Atomic double value; /* the sum; read by any thread */
-} pl_transform_metric;
-
 typedef struct pl_transform_stage {
     pl_stage stage; /* first */
     pl_transform_setup setup;
@@ -75,8 +70,7 @@ typedef struct pl_transform_stage {
     bool stalled; /* at the last look, see pl_flow_stalled */
     bool rested;  /* the last step found nothing to do */
     bool started, drained, closed;
-    pl_transform_metric metrics[PL_TRANSFORM_METRICS_MAX];
-    _Atomic size_t metric_count;
+    pl_metrics metrics; /* what the script counts */
 } pl_transform_stage;
 
 /* Loads script and checkpoint. NULL: error. The graph sets name, ports and queues before the first step. */

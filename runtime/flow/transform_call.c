@@ -66,23 +66,10 @@ static pl_status on_defer(void *self, int64_t at_unix_ns, pl_str key, int ref, p
     return known ? PL_AGAIN : PL_OK;
 }
 
-/* Beyond the maximum, and with names too long, nothing is counted. */
 static void on_metric(void *self, const char *name, double value)
 {
     pl_transform_stage *transform = self;
-    size_t count = atomic_load_explicit(&transform->metric_count, memory_order_relaxed);
-    size_t at = 0;
-    while (at < count && strcmp(transform->metrics[at].name, name) != 0)
-        at++;
-    pl_transform_metric *metric = &transform->metrics[at];
-    if (at == PL_TRANSFORM_METRICS_MAX || strlen(name) >= sizeof metric->name)
-        return;
-    if (at == count) {
-        (void)snprintf(metric->name, sizeof metric->name, "%s", name);
-        atomic_store_explicit(&transform->metric_count, count + 1, memory_order_release);
-    }
-    double sum = atomic_load_explicit(&metric->value, memory_order_relaxed) + value;
-    atomic_store_explicit(&metric->value, sum, memory_order_relaxed);
+    pl_metric_observe(pl_metrics_add(&transform->metrics, PL_COUNTER, name, "1"), value);
 }
 
 static void begin(pl_transform_stage *transform, const pl_record *input, pl_flow_batch *batch, pl_ack *ack, bool silent)

@@ -2,6 +2,7 @@
 #ifndef PL_PLUGIN_HOST_H
 #define PL_PLUGIN_HOST_H
 #include <base/buf.h>
+#include <observe/metrics.h>
 #include <plugin/http.h>
 #include <plugin/instance.h>
 #include <record/document.h>
@@ -10,18 +11,11 @@
 #include <stdatomic.h>
 
 enum {
-    PL_INSTANCE_METRICS_MAX = 64,
     PL_INSTANCE_PATHS_MAX = 64,
     PL_INSTANCE_DOCS_MAX = 64,
     PL_INSTANCE_RENDER_MAX = 64 << 10,
     PL_INSTANCE_STORE_MAX = 1 << 20,
     PL_INSTANCE_DOC_KEEP_BYTES = 256 << 10 /* of memory, between answers */
-};
-
-struct pl_metric {
-    pl_metric_sample sample;
-    _Atomic double value;
-    _Atomic uint64_t count;
 };
 
 struct pl_doc {
@@ -44,8 +38,7 @@ struct pl_instance {
     size_t budget_bytes;
     pl_services services;
     pl_http_client *http;
-    struct pl_metric metrics[PL_INSTANCE_METRICS_MAX];
-    size_t metric_count;
+    pl_metrics metrics;
     /* The worker's own: */
     pl_document *document; /* of `loaded` */
     const pl_record *loaded;

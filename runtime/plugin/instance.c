@@ -61,36 +61,13 @@ static void host_settle(const pl_host *host, uint64_t ticket, uint32_t first, ui
 
 static pl_metric *host_metric(const pl_host *host, int32_t kind, const char *name, const char *unit, const char *help)
 {
-    pl_instance *instance = pl_instance_of(host);
-    static pl_metric spare; /* beyond the maximum: counted into the void */
-    if (instance->metric_count == PL_INSTANCE_METRICS_MAX)
-        return &spare;
-    pl_metric *metric = &instance->metrics[instance->metric_count++];
-    metric->sample = (pl_metric_sample){.name = name, .unit = unit, .help = help, .kind = kind};
-    return metric;
+    (void)help; /* for the exposition, which is to come */
+    return pl_metrics_add(&pl_instance_of(host)->metrics, kind, name, unit);
 }
 
-static void host_observe(pl_metric *metric, double value)
+const pl_metrics *pl_instance_metrics(const pl_instance *instance)
 {
-    if (!metric)
-        return;
-    double old = atomic_load_explicit(&metric->value, memory_order_relaxed);
-    double next;
-    do {
-        next = metric->sample.kind == PL_GAUGE ? value : old + value;
-    } while (
-        !atomic_compare_exchange_weak_explicit(&metric->value, &old, next, memory_order_relaxed, memory_order_relaxed));
-    atomic_fetch_add_explicit(&metric->count, 1, memory_order_relaxed);
-}
-
-bool pl_instance_metric(const pl_instance *instance, size_t index, pl_metric_sample *sample)
-{
-    if (index >= instance->metric_count)
-        return false;
-    *sample = instance->metrics[index].sample;
-    sample->value = atomic_load_explicit(&instance->metrics[index].value, memory_order_relaxed);
-    sample->count = atomic_load_explicit(&instance->metrics[index].count, memory_order_relaxed);
-    return true;
+    return &instance->metrics;
 }
 
 static void fill_host(pl_instance *instance)
@@ -111,7 +88,7 @@ static void fill_host(pl_instance *instance)
         .render = pl_host_render,
         .settle = host_settle,
         .metric = host_metric,
-        .observe = host_observe,
+        .observe = pl_metric_observe,
         .extension = pl_host_extension,
     };
 }

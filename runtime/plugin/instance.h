@@ -3,6 +3,7 @@
 #ifndef PL_PLUGIN_INSTANCE_H
 #define PL_PLUGIN_INSTANCE_H
 #include <base/clock.h>
+#include <observe/metrics.h>
 #include <plumbline/plugin.h>
 
 typedef struct pl_services { /* threads as in plugin.h; unused ones may be NULL */
@@ -23,13 +24,6 @@ typedef struct pl_instance_setup {
     size_t budget_bytes;
 } pl_instance_setup;
 
-typedef struct pl_metric_sample {
-    const char *name, *unit, *help;
-    int32_t kind;
-    double value; /* counter: sum; gauge: last; histogram: sum */
-    uint64_t count;
-} pl_metric_sample;
-
 typedef struct pl_instance pl_instance;
 /* [main] Calls the component's create. NULL: error. */
 pl_instance *pl_instance_new(const pl_instance_setup *setup, pl_error *error);
@@ -45,6 +39,5 @@ const char *pl_instance_name(const pl_instance *instance);
 void pl_instance_interrupt(pl_instance *instance);
 /* [worker] After next, poll or write returned: answers and documents die. */
 void pl_instance_release_answers(pl_instance *instance);
-/* [any] index from 0; false: no such metric. */
-bool pl_instance_metric(const pl_instance *instance, size_t index, pl_metric_sample *sample);
+const pl_metrics *pl_instance_metrics(const pl_instance *instance); /* [any] */
 #endif
