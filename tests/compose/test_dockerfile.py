@@ -19,7 +19,7 @@ class Steps(unittest.TestCase):
             for name in ("build", "runtime"):
                 stages[name] = chroot.Stage(name, work, str(cache_dir()), stages).build()
             image = stages["runtime"]
-            self.assertIn("Usage", image.inside(image.entry + image.command, user=image.user))
+            self.assertIn("usage: plumbline", image.inside(image.entry + image.command, user=image.user))
             self.assertIn("plumbline ", image.inside([*image.entry, "--version"], user=image.user))
             self.assertIn("kafka", image.inside([*image.entry, "plugins"], user=image.user))
             for name, service in model.load({"ETH_RPC_URL": "http://127.0.0.1:1"})["services"].items():
