@@ -222,7 +222,7 @@ class Faults(Kafka):
 
     def test_two_members_share_and_hand_over(self):
         env = self.env(TOPIC=self.topic(4), GROUP=self.name("g"))
-        run = self.start("run", self.to_kafka(source="plugin: generate, with: { rate: 5000, template: '{\"n\":{n}}' }"),
+        run = self.start("run", self.to_kafka(source="plugin: generate, with: { rate: 5000, keys: 100, template: '{\"n\":{n}}' }"),
                          env=env)
         quick = ', librdkafka: { heartbeat.interval.ms: "500" }'   # how soon the first hears of the second
         first = self.start("run", self.from_kafka(extra=quick), env=env)
