@@ -3,6 +3,7 @@
 import collections
 import json
 import re
+import signal
 import subprocess
 import time
 
@@ -240,6 +241,32 @@ class Faults(Kafka):
         numbers = sorted(both())
         self.assertEqual(numbers, list(range(numbers[0], numbers[0] + count)))
         self.assertEqual(set(both().values()), {1}, "an orderly hand-over doubles nothing either")
+
+    def test_a_member_that_was_stopped_too_long_is_fenced(self):
+        env = self.env(TOPIC=self.topic(2), GROUP=self.name("g"))
+        source = "plugin: generate, with: { count: 30000, rate: 2000, keys: 100, template: '{\"n\":{n}}' }"
+        run = self.start("run", self.to_kafka(source=source), env=env)
+        quick = ', librdkafka: { session.timeout.ms: "6000", heartbeat.interval.ms: "500" }'
+        first = self.start("run", self.from_kafka(extra=quick), env=env)
+        self.wait_lines(first, 1000)
+        first.process.send_signal(signal.SIGSTOP)
+        self.write("second.yaml", (self.dir / "from.yaml").read_text().replace("out.jsonl", "second.jsonl"))
+        second = self.start("run", "second.yaml", env=env)
+        second.wait_log("assigned 2 partitions")   # all of them: the first did not answer
+        first.process.send_signal(signal.SIGCONT)
+        first.wait_log("lost the assignment")
+        run.wait()
+        both = lambda: self.seen() + self.seen("second.jsonl")
+        second.wait_for(lambda: len(both()) == 30000, 60, "all arrived")
+        first.stop()
+        second.stop()
+
+    def test_a_full_queue_holds_back_and_drops_nothing(self):
+        self.write_numbers(5000)
+        env = self.env(TOPIC=self.topic())
+        run = self.plumbline("run", self.to_kafka(extra=', librdkafka: { queue.buffering.max.messages: "200" }'), env=env)
+        self.assertEqual(run.components["out"]["delivered"], 5000)
+        self.assertEqual(numbers(self.kafka.read(env["TOPIC"])), list(range(5000)))
 
     def test_new_partitions_are_read_from_their_start(self):
         env = self.env(TOPIC=self.topic(1), GROUP=self.name("g"))
