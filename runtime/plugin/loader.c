@@ -194,7 +194,7 @@ const pl_plugin *pl_loader_open(pl_loader *loader, const char *name, pl_error *e
     for (size_t i = 0; i < loader->plugin_count; i++)
         if (strcmp(loader->plugins[i].plugin->name, name) == 0)
             return loader->plugins[i].plugin;
-    for (size_t i = 0; i < loader->dir_count && !strchr(name, '/'); i++) {
+    for (size_t i = 0; i < loader->dir_count && name[0] && !strchr(name, '/'); i++) {
         char path[PLUGIN_PATH_MAX];
         int length = snprintf(path, sizeof path, "%s/%s.so", loader->dirs[i], name);
         if (length > 0 && (size_t)length < sizeof path && access(path, F_OK) == 0)
