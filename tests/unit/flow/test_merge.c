@@ -157,6 +157,7 @@ static void test_silence_begins_with_an_empty_buffer(void **state)
     GIVE(&b, 0, 1, 1);
     GIVE(&b, 1, 1, 2, 3);
     assert_string_equal(drawn(&b, 1), "a1");
+    b.merge.held_up = true; /* its source waits for the memory that its records here take */
     int64_t later = 1 + IDLE_NS - 5;
     GIVE(&b, 0, later, 50);
     int64_t much_later = later + 10; /* b has said nothing for longer than idle, but its records waited */
