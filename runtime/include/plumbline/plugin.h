@@ -334,7 +334,15 @@ __attribute__((visibility("default"))) const pl_plugin *pl_plugin_entry(void);
 
 /* ---- Conveniences; they use nothing but the above ----------------------- */
 
-#define PL_S(text) ((pl_str){(text), strlen(text)})
+/* A pl_str of a NUL-ended text, which is evaluated once. */
+static inline pl_str pl_s(const char *text)
+{
+    pl_str s;
+    s.ptr = text;
+    s.len = strlen(text);
+    return s;
+}
+#define PL_S(text) pl_s(text)
 #define PL_OPTION(config, member, kind, fallback_text, doc_text)                                                       \
     .name = #member, .doc = (doc_text), .fallback = (fallback_text), .type = PL_OPT_##kind,                            \
     .offset = offsetof(config, member)
