@@ -108,13 +108,24 @@ def sample_of(found, records, seconds=None, **more):
                   found["peak_rss_kb"], more)
 
 
-def alternate(ctx, subjects, records):
-    """Run all subjects `ctx.pairs` times, in turn, each round beginning with another. {name: [Sample, ...]}"""
+def alternate(ctx, subjects, records, baseline):
+    """Run all subjects `ctx.pairs` times, in turn, each round beginning with another. {name: [Sample, ...]}; a subject
+    that can't be run is left out, with its reason, unless it is the baseline."""
     samples = {subject.name: [] for subject in subjects}
     for number in range(ctx.pairs):
         first = number % len(subjects)
         for subject in subjects[first:] + subjects[:first]:
-            sample = subject.sample(max(1, int(records * subject.share)))
+            if subject.name not in samples:
+                continue
+            try:
+                sample = subject.sample(max(1, int(records * subject.share)))
+            except BenchError as error:
+                if subject.name == baseline:
+                    raise
+                ctx.say(f"  {subject.name}: {error}")
+                ctx.skip(subject.name, str(error).splitlines()[0])
+                del samples[subject.name]
+                continue
             samples[subject.name].append(sample)
             ctx.say(f"  {number + 1}/{ctx.pairs} {subject.name}: {sample.rate:,.0f} records/s, "
                     f"CPU {sample.cpu_per_million_s:.2f} s per million")
