@@ -73,6 +73,10 @@ class Broker:
         self._kafka.create_topic(topic, partitions, config=_STAMPED)
         return topic
 
+    def committed(self, group, topic):
+        """The sum of the offsets that a group has committed; 0 for a group that nobody knows yet."""
+        return sum(self._kafka.group_offsets(group, topic).values())
+
     def drop(self, topic):
         self._kafka.delete_topic(topic)
 

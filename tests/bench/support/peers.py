@@ -4,6 +4,7 @@ import fcntl
 import os
 import pathlib
 import shutil
+import sys
 
 from .context import BENCH, cache_dir, run
 from .measure import BenchError
@@ -52,4 +53,26 @@ def telegraf(ctx):
                 ctx.skip("Telegraf", str(error).splitlines()[0])
                 return None
             (home / "telegraf.new").rename(binary)
+    return binary
+
+
+_PACKAGES = ["confluent-kafka==2.6.1", "psycopg[binary]==3.2.3"]
+
+
+def python(ctx, subject):
+    """Python with confluent-kafka and psycopg, in a venv of the cache; None where that can't be had."""
+    home = cache_dir() / "bench-venv-2.6.1-3.2.3"
+    binary = home / "bin" / "python"
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with open(home.parent / "bench-venv.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "whole").exists():
+            try:
+                run([sys.executable, "-m", "venv", "--clear", home], "making a venv")
+                run([binary, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *_PACKAGES],
+                    "installing confluent-kafka and psycopg")
+            except BenchError as error:
+                ctx.skip(subject, str(error).splitlines()[0])
+                return None
+            (home / "whole").touch()
     return binary
