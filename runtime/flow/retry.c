@@ -3,11 +3,12 @@
 
 bool pl_retry_failed(pl_retry *retry, const char *component, const pl_error *error, pl_random *random, int64_t now_ns)
 {
+    int64_t most = retry->policy.max_ns < INT64_MAX / 4 ? retry->policy.max_ns : INT64_MAX / 4; /* no overflow below */
     int64_t ceiling = retry->policy.min_ns;
-    for (uint32_t i = 0; i < retry->failures && ceiling < retry->policy.max_ns; i++)
+    for (uint32_t i = 0; i < retry->failures && ceiling < most; i++)
         ceiling *= 2;
-    if (ceiling > retry->policy.max_ns)
-        ceiling = retry->policy.max_ns;
+    if (ceiling > most)
+        ceiling = most;
     int64_t wait = error->retry_after_ms ? (int64_t)error->retry_after_ms * 1000000
                                          : 1000000 + (int64_t)pl_random_below(random, (uint64_t)ceiling);
     retry->due_ns = now_ns + wait;

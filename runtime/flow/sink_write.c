@@ -311,7 +311,6 @@ static bool halve(pl_sink_stage *sink, pl_write *write)
 static void failed(pl_sink_stage *sink, pl_write *write, const pl_error *error)
 {
     pl_sink_read_inbox(sink); /* what it settled before it failed */
-    pl_settlement said = {write->ticket, 0, write->count, true, *error};
     bool known = false;
     for (pl_write *taken = sink->taken; taken; taken = taken->next)
         known = known || taken == write;
@@ -334,6 +333,7 @@ static void failed(pl_sink_stage *sink, pl_write *write, const pl_error *error)
         finish(sink, write);
         return;
     }
+    pl_settlement said = {write->ticket, 0, write->count, true, *error};
     apply(sink, &said);
 }
 
