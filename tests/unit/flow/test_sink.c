@@ -308,11 +308,12 @@ static void *settle_from_outside(void *self)
         uint32_t records = count ? s->todo[count - 1].count : 0;
         s->count = count ? count - 1 : 0;
         stop = s->stop;
+        const pl_host *host = s->host;
         pthread_mutex_unlock(&s->lock);
         for (uint32_t i = records; i > 0; i--)
-            s->host->settle(s->host, ticket, i - 1, 1, NULL);
-        if (s->host)
-            s->host->wake(s->host);
+            host->settle(host, ticket, i - 1, 1, NULL);
+        if (host)
+            host->wake(host);
         nanosleep(&(struct timespec){0, 10000}, NULL);
     }
     return NULL;
