@@ -258,6 +258,17 @@ static rd_kafka_resp_err_t produce(kafka_sink_self *sink, const kafka_topic *top
     return code;
 }
 
+/* librdkafka's own limit, met before anything is sent. */
+static const char *too_large(kafka_sink_self *sink, const pl_record *record)
+{
+    char limit[24] = "?";
+    size_t size = sizeof limit;
+    (void)rd_kafka_conf_get(rd_kafka_conf(sink->link.rk), "message.max.bytes", limit, &size);
+    (void)snprintf(sink->text, sizeof sink->text, "%zu bytes, more than librdkafka's message.max.bytes, %s",
+                   sink->link.host->payload(sink->link.host, record).len, limit);
+    return sink->text;
+}
+
 /* One record of the pending batch. PL_AGAIN: not now, the queue is full or its topic is being made. PL_OK: given to
  * librdkafka, or settled with an error of its own. */
 static pl_status pump_one(kafka_sink_self *sink, uint32_t index)
@@ -279,7 +290,9 @@ static pl_status pump_one(kafka_sink_self *sink, uint32_t index)
     rd_kafka_resp_err_t code = produce(sink, topic, record, (uint64_t)sink->pending_slot << 32 | index);
     if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL)
         return PL_AGAIN;
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
+        fail_record(sink, sink->pending_slot, index, code, topic->name, too_large(sink, record));
+    else if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         fail_record(sink, sink->pending_slot, index, code, topic->name, rd_kafka_err2str(code));
     return PL_OK;
 }

@@ -64,6 +64,7 @@ typedef struct kafka_sink_self {
     bool refused;                        /* write answered PL_AGAIN: wake when there is room */
     rd_kafka_queue_t *events;
     char number[32]; /* a key made of a number */
+    char text[128];  /* of a message */
     int64_t observe_due_ns;
     int64_t latency_us; /* of the newest delivery report */
     pl_metric *queue, *delivery, *failures;

@@ -288,6 +288,8 @@ class Faults(Kafka):
         run = self.plumbline("run", self.to_kafka(source=source), env=env)
         self.assertEqual(run.components["out"]["dead_lettered"], 1)
         self.assertEqual(numbers(self.kafka.read(env["TOPIC"])), [n for n in range(100) if n != 50])
+        letters = [json.loads(line) for path in self.dir.rglob("*dead*.jsonl") for line in path.read_text().splitlines()]
+        self.assertIn("more than librdkafka's message.max.bytes, 1000000", json.dumps(letters))
 
     def test_a_broker_that_hangs_does_not_hold_up_the_end(self):
         broker = self.kafka.brokers[0]
