@@ -158,10 +158,26 @@ def verdict(measured, recorded, name):
     return said, False
 
 
+def published(found, stages, libraries, count):
+    """The same as Markdown, for docs/benchmarks.md."""
+    total = sum(found.values())
+    lines = ["| stage | instructions | of all |", "|---|---:|---:|"]
+    lines += [f"| {name} | {cost:,.0f} | {cost / total:.1%} |" for name, cost in stages.most_common() if cost >= 1]
+    lines += [f"| *{name}* | {cost:,.0f} | {cost / total:.1%} |" for name, cost in libraries.most_common() if cost >= 1]
+    lines += [f"| all | {total:,.0f} | |", "", f"By {compiler()}. The most costly functions:", "",
+              "| function | in | instructions |", "|---|---|---:|"]
+    for (name, file, function), cost in sorted(found.items(), key=lambda item: -item[1])[:count]:
+        short = function.split("(")[0]
+        where = pathlib.Path(file if ours(name) else name).name
+        lines.append(f"| `{short}` | {where} | {cost:,.0f} |")
+    return "\n".join(lines)
+
+
 def main():
     known = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known.add_argument("--record", action="store_true", help="write the figure into instructions.json")
     known.add_argument("--functions", type=int, default=0, metavar="N", help="also name the N most costly functions")
+    known.add_argument("--publish", action="store_true", help="write the table into docs/benchmarks.md")
     args = known.parse_args()
     if not shutil.which("valgrind"):
         sys.exit("instructions: valgrind is not installed")
@@ -174,6 +190,10 @@ def main():
     for (name, file, function), cost in sorted(found.items(), key=lambda item: -item[1])[:args.functions]:
         print(f"  {cost:8,.0f} {function} ({pathlib.Path(file if ours(name) else name).name})")
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    if args.publish:
+        sys.path.insert(0, str(HERE))
+        from support import publish
+        publish.place("instructions", published(found, stages, libraries, 15))
     if args.record:
         figures[compiler()] = {"per_record": round(measured), "stages": {k: round(v) for k, v in stages.most_common()}}
         FIGURES.write_text(json.dumps(figures, indent=2) + "\n")

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -116,6 +117,7 @@ static int start(run *r, const char *fifo, char **argv)
     r->begun_ns = now_ns();
     r->pid = fork();
     if (r->pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)dup2(in[0], 0);
         (void)dup2(out[1], 1);
         (void)execvp(argv[0], argv);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -55,9 +56,11 @@ int main(int argc, char **argv)
     struct sigaction action = {.sa_handler = pass_on};
     (void)sigaction(SIGTERM, &action, NULL);
     (void)sigaction(SIGINT, &action, NULL);
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* whatever ends the harness ends us, and we the command */
     double begun_s = now_s();
     pid_t pid = fork();
     if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)signal(SIGTERM, SIG_DFL);
         (void)signal(SIGINT, SIG_DFL);
         (void)execvp(argv[2], argv + 2);

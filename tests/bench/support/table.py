@@ -13,6 +13,8 @@ MORE = {
     "p50_us": ("p50 us", lambda v: f"{v:,.0f}"), "p99_us": ("p99 us", lambda v: f"{v:,.0f}"),
     "max_us": ("max us", lambda v: f"{v:,.0f}"), "start_ms": ("start to first record ms", lambda v: f"{v:,.0f}"),
     "idle_rss_kb": ("idle RSS MB", lambda v: f"{v / 1024:.1f}"),
+    "cpu_ns_per_kb": ("CPU ns per kB", lambda v: f"{v:,.0f}"),
+    "idle_cpu_ms": ("CPU ms a second", lambda v: f"{v:.1f}"),
     "idle_pss_kb": ("idle PSS MB", lambda v: f"{v / 1024:.1f}"),
 }
 

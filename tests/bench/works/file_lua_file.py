@@ -26,12 +26,13 @@ def lines_in(path):
 class Reference:
     """The subjects over one set of inputs. The expected output is the limit's; ours must be the same to the byte."""
 
-    def __init__(self, ctx):
-        self.ctx = ctx
+    def __init__(self, ctx, **options):
+        """Options: those of the generate plugin that makes the input."""
+        self.ctx, self._options = ctx, options
         self._expected = {}
 
     def input(self, records):
-        return self.ctx.input(records)
+        return self.ctx.input(records, **self._options)
 
     def expected(self, records):
         if records not in self._expected:

@@ -35,14 +35,15 @@ def to_topic(ctx, argv, wanted, partitions=1, **options):
     return sample
 
 
-def kept(ctx):
-    """How many of so many input records the script lets through: counted once, by the hand-written program."""
+def kept(ctx, **options):
+    """How many of so many input records the script lets through: counted once, by the hand-written program. Options are
+    the input's."""
     counts = {}
 
     def count(records):
         if records not in counts:
             from works.file_lua_file import Reference
-            counts[records] = Reference(ctx).expected(records)[1]
+            counts[records] = Reference(ctx, **options).expected(records)[1]
         return counts[records]
     return count
 
