@@ -49,6 +49,47 @@ static void test_bad_payloads_go_to_the_dead_letter(void **state)
     kit_close(&b.kit);
 }
 
+static pl_status a_tombstone_first(kit_source_stub *stub, int64_t *resume_ns, pl_error *error)
+{
+    (void)resume_ns;
+    (void)error;
+    if (stub->calls > 1)
+        return PL_OK;
+    stub->given = 1;
+    pl_emission emission = {.struct_size = sizeof emission, .lane = stub->lane[0], .key = PL_S("gone")};
+    assert_true(stub->host->emit(stub->host, &emission));
+    emission = (pl_emission){.struct_size = sizeof emission, .lane = stub->lane[0], .position = 1, .payload = PL_S("")};
+    stub->given = 2;
+    assert_true(stub->host->emit(stub->host, &emission));
+    return PL_OK;
+}
+
+static pl_status look_for_null(kit_sink_stub *stub, const pl_batch *batch, pl_error *error)
+{
+    (void)error;
+    uint32_t *tombstones = stub->self;
+    for (uint32_t i = 0; i < batch->count; i++)
+        *tombstones += stub->host->payload(stub->host, batch->records[i]).ptr == NULL;
+    return PL_OK;
+}
+
+/* A null payload is valid and arrives as null; an empty one is no JSON. */
+static void test_tombstones(void **state)
+{
+    (void)state;
+    static bench b;
+    uint32_t tombstones = 0;
+    b = (bench){.source = {.count = 4, .trouble = a_tombstone_first},
+                .sink = {.trouble = look_for_null, .self = &tombstones}};
+    open_bench(&b, NULL);
+    assert_true(kit_run(&b.kit, 10000));
+    assert_int_equal(tombstones, 1);
+    assert_string_equal(kit_text(&b.sink), " {\"n\":2} {\"n\":3}");
+    kit_expect(&b.in->stage, 4, 3, 0, 1);
+    assert_int_equal(b.source.committed[0], 3);
+    kit_close(&b.kit);
+}
+
 static int64_t newest_of(const char *payload, bool fails)
 {
     static bench b;
@@ -360,6 +401,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_commits_each_lane_by_itself),
         cmocka_unit_test(test_bad_payloads_go_to_the_dead_letter),
+        cmocka_unit_test(test_tombstones),
         cmocka_unit_test(test_event_time),
         cmocka_unit_test(test_retries_for_ever),
         cmocka_unit_test(test_halts),
