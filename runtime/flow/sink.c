@@ -75,6 +75,8 @@ static bool wanted(pl_sink_stage *sink, const pl_record *record)
 
 static bool gather(pl_sink_stage *sink, const pl_record *record, pl_flow_batch *batch)
 {
+    if (sink->gathered == sink->setup.batch_records) /* it could not be sealed: there was no memory */
+        return false;
     if (!sink->gathering) {
         sink->gathering = load_new(sink->setup.batch_records);
         sink->gathered_ns = sink->now_ns;

@@ -166,6 +166,25 @@ static void pass_on(pl_transform_stage *transform, const pl_record *record, pl_f
         halt(transform, error);
 }
 
+/* The script's three calls; what it writes goes into the main batch's arena. */
+static pl_status call_record(pl_transform_stage *transform, const pl_record *record, pl_error *error)
+{
+    pl_flow_batch *out = out_of(transform, 0);
+    return out ? pl_script_record(transform->script, record, out->arena, error) : no_memory(error);
+}
+
+static pl_status call_deferred(pl_transform_stage *transform, int ref, const pl_record *envelope, pl_error *error)
+{
+    pl_flow_batch *out = out_of(transform, 0);
+    return out ? pl_script_deferred(transform->script, ref, envelope, out->arena, error) : no_memory(error);
+}
+
+static pl_status call_timer(pl_transform_stage *transform, size_t index, pl_error *error)
+{
+    pl_flow_batch *out = out_of(transform, 0);
+    return out ? pl_script_timer(transform->script, index, out->arena, error) : no_memory(error);
+}
+
 void pl_transform_record(pl_transform_stage *transform, const pl_record *record, pl_flow_batch *batch)
 {
     pl_account *account = &transform->stage.account;
@@ -191,8 +210,7 @@ void pl_transform_record(pl_transform_stage *transform, const pl_record *record,
     if (wanted(transform, record, &error, &failed)) {
         if (transform->script) {
             begin(transform, record, batch, record->ack, replay && transform->setup.rebuilt);
-            ok = finish(transform, pl_script_record(transform->script, record, out_of(transform, 0)->arena, &error),
-                        &error);
+            ok = finish(transform, call_record(transform, record, &error), &error);
         } else {
             pass_on(transform, record, batch, &error);
         }
@@ -219,8 +237,7 @@ void pl_transform_deferred(pl_transform_stage *transform, pl_deferred *deferred)
         envelope->flags &= ~(uint32_t)PL_RECORD_REPLAY;
     begin(transform, envelope, deferred->batch, deferred->group, !deferred->live && transform->setup.rebuilt);
     transform->call.deferred = true;
-    pl_status status =
-        pl_script_deferred(transform->script, deferred->ref, envelope, out_of(transform, 0)->arena, &error);
+    pl_status status = call_deferred(transform, deferred->ref, envelope, &error);
     pl_account *account = &transform->stage.account;
     _Atomic uint64_t *outcome = transform->call.given ? &account->delivered : &account->filtered;
     if (finish(transform, status, &error)) {
@@ -239,7 +256,7 @@ void pl_transform_timer(pl_transform_stage *transform, size_t index)
 {
     pl_error error = {.struct_size = sizeof error};
     begin(transform, NULL, NULL, NULL, false);
-    if (finish(transform, pl_script_timer(transform->script, index, out_of(transform, 0)->arena, &error), &error))
+    if (finish(transform, call_timer(transform, index, &error), &error))
         pl_count(&transform->stage.account.born, transform->call.given);
     else if (error.error_class != PL_HALT)
         pl_log(PL_WARN, transform->stage.name, "%s", error.message);
