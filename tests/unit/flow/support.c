@@ -63,7 +63,8 @@ void kit_close(kit *k)
     }
     for (size_t i = 0; i < k->queue_count; i++)
         pl_free(k->queues[i]);
-    assert_int_equal(atomic_load(&k->flow.memory.used), 0);
+    if (!atomic_load(&k->flow.halted)) /* else the process ends with what its records still held */
+        assert_int_equal(atomic_load(&k->flow.memory.used), 0);
     pl_flow_release(&k->flow);
     pl_log_capture(NULL, NULL);
 }
@@ -108,15 +109,17 @@ static void destroy_source(void *self)
     ((kit_source_stub *)self)->destroyed = true;
 }
 
-static void open_lanes(kit_source_stub *stub)
+static bool open_lanes(kit_source_stub *stub)
 {
     stub->lanes = stub->lanes ? stub->lanes : 1;
     for (uint32_t i = 0; i < stub->lanes && !stub->lane[i]; i++) {
         char name[16];
         (void)snprintf(name, sizeof name, "lane%u", i);
         stub->lane[i] = stub->host->lane_open(stub->host, PL_S(name));
-        assert_int_not_equal(stub->lane[i], 0);
+        if (!stub->lane[i])
+            return false;
     }
+    return true;
 }
 
 static bool emit(kit_source_stub *stub, uint32_t n)
@@ -140,7 +143,8 @@ static pl_status next_of_source(void *self, int64_t deadline_ns, int64_t *resume
     (void)deadline_ns;
     kit_source_stub *stub = self;
     stub->calls++;
-    open_lanes(stub);
+    if (!open_lanes(stub))
+        return pl_fail(error, PL_HALT, "no lane");
     pl_status status = stub->trouble ? stub->trouble(stub, resume_ns, error) : PL_OK;
     if (status != PL_OK)
         return status;
