@@ -200,6 +200,21 @@ static void find_upstream(pl_graph *graph, pl_node_plan *node)
     pl_free(above);
 }
 
+/* A checkpoint tells by positions what the state holds; workers above hand a lane's records over in no fixed order. */
+static void check_durable(const pl_graph *graph, const pl_node_plan *node, pl_diags *diags)
+{
+    for (size_t i = 0; i < node->spec->from_count; i++) {
+        const pl_node_plan *above =
+            node->spec->from[i].component >= 0 ? &graph->nodes[node->spec->from[i].component] : NULL;
+        if (above && above->kind == PL_KIND_TRANSFORM && above->worker_count > 1)
+            pl_diags_error(diags, node->spec->from[i].node,
+                           "durable state below '%s', which has several workers, is not available yet: give it one",
+                           above->name);
+        if (above && above->kind == PL_KIND_TRANSFORM)
+            check_durable(graph, above, diags);
+    }
+}
+
 static void check_defaults(pl_graph *graph, pl_diags *diags)
 {
     const pl_node *defaults = graph->setup.pipeline->defaults;
@@ -298,6 +313,8 @@ pl_graph *pl_graph_plan(const pl_graph_setup *setup, pl_diags *diags)
         plan_when(graph, node->spec, diags);
         check_ports(graph, node, diags);
         find_upstream(graph, node);
+        if (node->spec->state.kind == PL_STATE_DURABLE)
+            check_durable(graph, node, diags);
     }
     if (setup->pipeline->dead_letter < 0)
         (void)pl_graph_provide_dead_letter(graph, diags);
