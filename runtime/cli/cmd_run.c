@@ -343,7 +343,7 @@ static bool signalled(void *self)
     r->reload = false;
     if (now_ns >= r->abort_ns)
         atomic_store(&r->graphs[0]->flow.aborting, true);
-    return r->quitting;
+    return r->quitting || (r->for_ns && now_ns >= r->started_ns + r->for_ns);
 }
 
 static void run_seeded(run *r)
