@@ -77,14 +77,20 @@ static void store_offset(rd_kafka_t *consumer, const char *topic)
 
 static void forward(rd_kafka_t *producer, const char *topic, const rd_kafka_message_t *message)
 {
-    for (;;) {
-        rd_kafka_resp_err_t error = rd_kafka_producev(
-            producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-            RD_KAFKA_V_KEY(message->key, message->key_len), RD_KAFKA_V_VALUE(message->payload, message->len),
-            RD_KAFKA_V_TIMESTAMP(rd_kafka_message_timestamp(message, NULL)),
-            RD_KAFKA_V_OPAQUE((void *)(intptr_t)message->offset), RD_KAFKA_V_END);
-        if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-            failed |= error != RD_KAFKA_RESP_ERR_NO_ERROR;
+    rd_kafka_vu_t vus[] = {
+        {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {message->payload, message->len}},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {message->key, message->key_len}},
+        {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = rd_kafka_message_timestamp(message, NULL)},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(intptr_t)message->offset},
+    };
+    rd_kafka_error_t *error;
+    while ((error = rd_kafka_produceva(producer, vus, sizeof vus / sizeof *vus))) {
+        rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+        rd_kafka_error_destroy(error);
+        if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+            failed = 1;
             return;
         }
         (void)rd_kafka_poll(producer, 100);
