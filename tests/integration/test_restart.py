@@ -28,13 +28,13 @@ class Restart(support.Case):
             self.kafka.create_topic(topic, partitions=2)
             self.pipeline("fill.yaml", f'''
                 sources: {{ in: {{ plugin: file, with: {{ path: "{DATA}/{kind}.jsonl" }} }} }}
-                sinks: {{ out: {{ from: in, plugin: kafka, with: {{ brokers: "{self.kafka.bootstrap}", topic: {topic}, key: pair }} }} }}
+                sinks: {{ out: {{ from: in, plugin: kafka, with: {{ brokers: "{self.kafka.bootstrap}", topic: {topic}, key: pair, librdkafka: {{ batch.num.messages: 10 }} }} }} }}
             ''')
             self.plumbline("run", "fill.yaml")
 
     def accuracy(self, path, store, group):
-        """The service's pipeline with a script in front that makes it slow enough to be killed in the middle."""
-        self.write("slow.lua", "function on_record(r) local t = 0 for i = 1, 60000 do t = t + i end return r end\n")
+        """The service's pipeline, slow enough to be killed in the middle: a busy script, and small fetches before it."""
+        self.write("slow.lua", "function on_record(r) local t = 0 for i = 1, 300000 do t = t + i end return r end\n")
         self.pipeline(path, f'''
             pipeline: accuracy
             data_dir: {path}.state
@@ -42,7 +42,8 @@ class Restart(support.Case):
             sources:
               prices:
                 plugin: kafka
-                with: {{ brokers: "{self.kafka.bootstrap}", topics: [{", ".join(self.topics.values())}], group: {group}, commit_every: 50ms }}
+                with: {{ brokers: "{self.kafka.bootstrap}", topics: [{", ".join(self.topics.values())}], group: {group}, commit_every: 50ms,
+                         librdkafka: {{ max.partition.fetch.bytes: 1024, session.timeout.ms: 6000 }} }}
                 time: [observed_at, fetched_at]
             transforms:
               slow: {{ from: prices, script: slow.lua }}
@@ -68,13 +69,19 @@ class Restart(support.Case):
         except sqlite3.Error:
             return []
 
+    def committed(self, group):
+        return sum(max(offset, 0) for topic in self.topics.values()
+                   for offset in self.kafka.group_offsets(group, topic).values())
+
     def test_killed_twice_nothing_is_missing_or_doubled(self):
         lines = (DATA / "expected.jsonl").read_text().splitlines()
         expected = {comparison(json.loads(line)) for line in lines}
-        path = self.accuracy("accuracy.yaml", "store.sqlite", self.name("group"))
+        group = self.name("group")
+        path = self.accuracy("accuracy.yaml", "store.sqlite", group)
         for at_least in (len(expected) // 5, len(expected) // 2):
             run = self.start("run", path)
-            run.wait_for(lambda: len(self.rows("store.sqlite")) >= at_least, 60, f"{at_least} comparisons")
+            run.wait_for(lambda: len(self.rows("store.sqlite")) >= at_least and self.committed(group), 60,
+                         f"{at_least} comparisons, and something committed")
             run.kill()
         left = len(expected) - len(self.rows("store.sqlite"))
         self.assertGreater(left, 0, "it was killed in the middle")
