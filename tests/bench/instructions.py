@@ -166,7 +166,8 @@ def published(found, stages, libraries, count):
     lines += [f"| *{name}* | {cost:,.0f} | {cost / total:.1%} |" for name, cost in libraries.most_common() if cost >= 1]
     lines += [f"| all | {total:,.0f} | |", "", f"By {compiler()}. The most costly functions:", "",
               "| function | in | instructions |", "|---|---|---:|"]
-    for (name, file, function), cost in sorted(found.items(), key=lambda item: -item[1])[:count]:
+    named = [item for item in found.items() if not item[0][2].startswith("0x")]   # Debian's Lua is stripped
+    for (name, file, function), cost in sorted(named, key=lambda item: -item[1])[:count]:
         short = function.split("(")[0]
         where = pathlib.Path(file if ours(name) else name).name
         lines.append(f"| `{short}` | {where} | {cost:,.0f} |")

@@ -10,6 +10,7 @@ from .context import run
 from .measure import BenchError
 
 _LIST_OFFSETS, _LATEST = 2, -1
+_NOT_YET = (3, 6)   # a partition just made: the broker does not know it yet, or not that it leads it
 # The inputs' event times are fixed; Kafka would delete by them. The outputs are stamped by the broker: that is the clock.
 _KEEP = {"retention.ms": "-1"}
 _STAMPED = {"retention.ms": "-1", "message.timestamp.type": "LogAppendTime"}
@@ -32,7 +33,7 @@ class Broker:
         self._kafka.stop()
 
     def ends(self, topic, partitions=1):
-        """Offset behind the last record, over all partitions."""
+        """Offset behind the last record, over all partitions; 0 while not all of them have a leader."""
         rows = [struct.pack(">iq", index, _LATEST) for index in range(partitions)]
         name = topic.encode()
         body = (struct.pack(">iih", -1, 1, len(name)) + name + struct.pack(">i", len(rows)) + b"".join(rows))
@@ -43,6 +44,8 @@ class Broker:
             reader.string()
             for _ in range(reader.number("i")):
                 _index, code, _time, offset = (reader.number(form) for form in "ihqq")
+                if code in _NOT_YET:
+                    return 0
                 if code:
                     raise BenchError(f"the end of topic {topic}: the broker answered error {code}")
                 total += offset

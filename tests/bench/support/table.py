@@ -6,8 +6,8 @@ COLUMNS = [
     ("spread", "lowest to highest", str),
     ("cpu_per_million_s", "CPU s per million", lambda v: f"{v:.2f}"),
     ("peak_rss_kb", "peak RSS MB", lambda v: f"{v / 1024:.0f}"),
-    ("speed", "records/s to ours", lambda v: f"{v:.2f}"),
-    ("cpu", "CPU to ours", lambda v: f"{v:.2f}"),
+    ("speed", "records/s to {}", lambda v: f"{v:.2f}"),
+    ("cpu", "CPU to {}", lambda v: f"{v:.2f}"),
 ]
 MORE = {
     "p50_us": ("p50 us", lambda v: f"{v:,.0f}"), "p99_us": ("p99 us", lambda v: f"{v:,.0f}"),
@@ -25,7 +25,8 @@ def rows_of(result):
     base = next((s for s in found if s["name"] == result["baseline"]), found[0])
     columns = [c for c in COLUMNS if c[0] in result["columns"]]
     columns += [(key, *MORE[key]) for key in MORE if any(key in s for s in found)]
-    rows = [["subject", *[heading for _, heading, _ in columns]]]
+    of = "ours" if base["name"].startswith("plumbline") else base["name"]
+    rows = [["subject", *[heading.format(of) for _, heading, _ in columns]]]
     for subject in found:
         cells = dict(subject, spread=f"{subject['rate_min']:,.0f} to {subject['rate_max']:,.0f}",
                      speed=subject["rate"] / base["rate"] if base["rate"] else 0,
