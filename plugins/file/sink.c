@@ -7,7 +7,7 @@
 
 enum {
     KEEP_BYTES = 4 << 20, /* of the buffer, between batches */
-    SYNC_BYTES = 4 << 20  /* so much is made durable without waiting for the interval: its records are held in memory */
+    SYNC_BYTES = 4 << 20  /* of sync_bytes, at most */
 };
 
 typedef struct range { /* written, not yet durable */
@@ -26,7 +26,8 @@ typedef struct sink {
     size_t *ends; /* of each record's line in `out`; of a rejected one: where the line before it ended */
     size_t ends_room;
 
-    bool interval; /* sync: interval; the core calls flush often enough for it */
+    size_t sync_bytes; /* so much is made durable without waiting for the interval: its records are held in memory */
+    bool interval;     /* sync: interval; the core calls flush often enough for it */
     range *pending;
     size_t pending_count, pending_room, pending_bytes;
     int64_t pending_since_ns; /* monotonic: when the oldest of them was written */
@@ -74,6 +75,14 @@ void file_sink_destroy(void *opaque)
     free(self);
 }
 
+/* What waits for the interval keeps sources from going on when the pipeline's memory is small. */
+static size_t sync_bytes_of(const pl_host *host)
+{
+    const pl_budget *budget = host->extension(host, "pl.budget/1");
+    size_t bytes = budget ? budget->bytes(host) / 4 : SYNC_BYTES; /* a record takes more than its line */
+    return bytes < SYNC_BYTES ? bytes : SYNC_BYTES;
+}
+
 pl_status file_sink_create(const pl_host *host, const void *opaque, void **out, pl_error *error)
 {
     const file_sink_config *config = opaque;
@@ -84,6 +93,7 @@ pl_status file_sink_create(const pl_host *host, const void *opaque, void **out, 
     self->host = host;
     self->config = config;
     self->interval = strcmp(config->sync, "interval") == 0;
+    self->sync_bytes = sync_bytes_of(host);
     self->writer = (file_writer){.host = host, .path = config->path, .fd = -1};
     self->lines = (file_lines){
         .host = host,
@@ -127,7 +137,7 @@ static pl_status sync_pending(sink *self, pl_error *error)
 
 static bool is_due(const sink *self)
 {
-    return self->pending_bytes >= SYNC_BYTES ||
+    return self->pending_bytes >= self->sync_bytes ||
            self->host->now_ns(self->host) - self->pending_since_ns >= self->config->sync_every;
 }
 
