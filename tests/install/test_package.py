@@ -56,7 +56,7 @@ class Installed(unittest.TestCase):
         shutil.copy(os.path.join(HERE, "outside", "countdown.c"), home)
         found = [os.path.join(base, "plumbline.pc") for base, _, files in os.walk(self.prefix) if "plumbline.pc" in files]
         self.assertEqual(len(found), 1)
-        flags = run(["pkg-config", "--define-prefix", "--cflags", "plumbline"],
+        flags = run(["pkg-config", "--cflags", "plumbline"],
                     env=dict(os.environ, PKG_CONFIG_PATH=os.path.dirname(found[0]))).stdout.split()
         self.assertIn(f"-I{self.prefix}/include", [os.path.normpath(flag) for flag in flags])
         done = run(["cc", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-fPIC", "-shared", *flags,

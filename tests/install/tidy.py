@@ -2,7 +2,7 @@
 """clang-tidy over the tree within a time budget; the files that changed last come first.
 
 Each file looked at is one test; of files not reached only the number is told. The checks are those of .clang-tidy, less
-those in WITHOUT: on this code they were read one by one and found to be wrong or a matter of taste (2026-11-22).
+those in WITHOUT: what they said of this code on 2026-11-22 was wrong or a matter of taste, as far as it was read.
 """
 
 import argparse
