@@ -98,6 +98,18 @@ void pl_flow_batch_seal(pl_flow_batch *batch)
     atomic_fetch_add(&batch->memory->used, batch->charged_bytes);
 }
 
+pl_field *pl_flow_headers_copy(pl_arena *arena, const pl_field *headers, uint32_t count, uint32_t more)
+{
+    pl_field *copies = pl_arena_alloc(arena, (count + more) * sizeof *copies);
+    for (uint32_t i = 0; copies && i < count; i++) {
+        copies[i] = headers[i];
+        copies[i].name = pl_arena_str(arena, headers[i].name);
+        if (headers[i].value.type >= PL_STR && headers[i].value.type != PL_TIME)
+            copies[i].value.as.s = pl_arena_str(arena, headers[i].value.as.s);
+    }
+    return copies;
+}
+
 void pl_flow_batch_ref(pl_flow_batch *batch, uint32_t count)
 {
     atomic_fetch_add_explicit(&batch->references, count, memory_order_relaxed);

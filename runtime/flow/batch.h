@@ -44,6 +44,8 @@ bool pl_flow_batch_mark(pl_flow_batch *batch, pl_lane_mark mark); /* replaces an
 /* Keeps `parent` alive as long as this batch; consecutive repeats cost nothing. false: no memory. */
 bool pl_flow_batch_keep(pl_flow_batch *batch, pl_flow_batch *parent);
 void pl_flow_batch_seal(pl_flow_batch *batch); /* charges the memory */
+/* Headers with all they point to, copied into the arena, with room for `more` behind them. NULL: no memory. */
+pl_field *pl_flow_headers_copy(pl_arena *arena, const pl_field *headers, uint32_t count, uint32_t more);
 /* [any] */
 void pl_flow_batch_ref(pl_flow_batch *batch, uint32_t count);
 void pl_flow_batch_unref(pl_flow_batch *batch);

@@ -17,21 +17,11 @@ static pl_field number_field(pl_arena *arena, const char *name, uint64_t number)
     return text_field(arena, name, PL_S(digits));
 }
 
-static pl_str copy(pl_arena *arena, pl_str text)
-{
-    return text.ptr ? pl_arena_str(arena, text) : text;
-}
-
 static pl_field *headers_of(pl_stage *stage, pl_arena *arena, const pl_record *record, const pl_dead_letter *why)
 {
-    pl_field *headers = pl_arena_alloc(arena, (record->header_count + FACT_COUNT) * sizeof *headers);
+    pl_field *headers = pl_flow_headers_copy(arena, record->headers, record->header_count, FACT_COUNT);
     if (!headers)
         return NULL;
-    for (uint32_t i = 0; i < record->header_count; i++) {
-        const pl_field *from = &record->headers[i];
-        headers[i] =
-            (pl_field){copy(arena, from->name), {.type = from->value.type, .as.s = copy(arena, from->value.as.s)}};
-    }
     char now[PL_TIMESTAMP_MAX];
     (void)pl_time_format(pl_flow_unix(stage->flow), now);
     const pl_lane *lane = pl_lane_at(&stage->flow->lanes, record->lane);
@@ -74,9 +64,9 @@ void pl_dead_letter_add(pl_stage *stage, const pl_record *record, const pl_dead_
     }
     pl_arena *arena = stage->dead_batch->arena;
     *letter = (pl_record){
-        .stream = copy(arena, record->stream),
-        .key = copy(arena, record->key),
-        .payload = copy(arena, record->payload),
+        .stream = pl_arena_str(arena, record->stream),
+        .key = pl_arena_str(arena, record->key),
+        .payload = pl_arena_str(arena, record->payload),
         .time_unix_ns = record->time_unix_ns,
         .position = record->position,
         .lane = record->lane,

@@ -6,9 +6,7 @@ enum { PACKETS_AT_ONCE = 64 }; /* then what is gathered gets its turn, though `w
 
 static void service_wake(void *self)
 {
-    pl_sink_stage *sink = self;
-    atomic_store(&sink->woken, true);
-    pl_stage_note(&sink->stage);
+    pl_stage_note(self);
 }
 
 static void halt_no_memory(pl_sink_stage *sink)
@@ -213,13 +211,4 @@ pl_sink_stage *pl_sink_stage_new(pl_flow *flow, const pl_sink_setup *setup, cons
     release(&sink->stage);
     pl_free(sink);
     return NULL;
-}
-
-uint64_t pl_sink_in_flight(const pl_sink_stage *sink)
-{
-    const pl_account *account = &sink->stage.account;
-    uint64_t done =
-        pl_counted(&account->delivered) + pl_counted(&account->filtered) + pl_counted(&account->dead_lettered);
-    uint64_t read = pl_counted(&account->read);
-    return read > done ? read - done : 0;
 }

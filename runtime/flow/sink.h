@@ -27,7 +27,6 @@ typedef struct pl_load { /* memory that records stand in, shared by the writes c
     uint32_t batch_count, batch_capacity;
 } pl_load;
 
-typedef enum { PL_WRITE_QUEUED, PL_WRITE_TAKEN } pl_write_state;
 typedef enum { PL_RECORD_OPEN, PL_RECORD_SETTLED, PL_RECORD_AGAIN } pl_record_state;
 
 typedef struct pl_write { /* a run of records on its way into the plugin */
@@ -40,7 +39,6 @@ typedef struct pl_write { /* a run of records on its way into the plugin */
     uint64_t
         sequence; /* of its first record, among all that the sink was given: what is written again stays in order */
     uint32_t attempts, failures; /* writes; those of them that failed and may succeed later */
-    pl_write_state state;
 } pl_write;
 
 typedef struct pl_settlement { /* what the plugin said, not yet acted upon */
@@ -71,7 +69,6 @@ typedef struct pl_sink_stage {
     uint64_t next_ticket, sequence; /* sequence: of the next record to be gathered */
     pl_retry retry;
     pl_inbox inbox, working; /* working: swapped out for reading */
-    _Atomic bool woken;
     bool ended;
     bool busy; /* counted in flow->busy_sinks */
     int64_t now_ns;
@@ -79,8 +76,6 @@ typedef struct pl_sink_stage {
 
 /* NULL: error (a bad `when`, or no memory). */
 pl_sink_stage *pl_sink_stage_new(pl_flow *flow, const pl_sink_setup *setup, const char *name, pl_error *error);
-/* [any, roughly] */
-uint64_t pl_sink_in_flight(const pl_sink_stage *sink);
 
 /* Between sink.c and sink_write.c: */
 /* Starts a write of what was gathered; false: no memory. */

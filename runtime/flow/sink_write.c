@@ -109,7 +109,6 @@ static void write_free(pl_write *write)
 
 static void taken_add(pl_sink_stage *sink, pl_write *write)
 {
-    write->state = PL_WRITE_TAKEN;
     write->previous = NULL;
     write->next = sink->taken;
     if (sink->taken)
@@ -359,7 +358,6 @@ void pl_sink_write_queued(pl_sink_stage *sink, int64_t *resume_ns)
         sink->now_ns = pl_flow_now(flow);
         if (status == PL_AGAIN) {
             taken_remove(sink, write);
-            write->state = PL_WRITE_QUEUED;
             write->attempts--;
             prepend(sink, write);
             *resume_ns = sink->now_ns + PLUGIN_SAYS_NOTHING * 1000000;

@@ -15,24 +15,6 @@ static void no_memory(pl_source_stage *source)
     pl_flow_halt(source->stage.flow, source->stage.name, &error);
 }
 
-static pl_str copied(pl_arena *arena, pl_str text)
-{
-    return text.ptr ? pl_arena_str(arena, text) : text;
-}
-
-static const pl_field *copied_headers(pl_arena *arena, const pl_emission *emission)
-{
-    pl_field *headers = pl_arena_alloc(arena, emission->header_count * sizeof *headers);
-    for (uint32_t i = 0; headers && i < emission->header_count; i++) {
-        const pl_field *from = &emission->headers[i];
-        headers[i] = *from;
-        headers[i].name = copied(arena, from->name);
-        if (from->value.type >= PL_STR && from->value.type != PL_TIME)
-            headers[i].value.as.s = copied(arena, from->value.as.s);
-    }
-    return headers;
-}
-
 /* Seconds until the year 2262, where a count of nanoseconds ends; what is more is milli-, then micro-, then
  * nanoseconds. */
 static bool time_of_number(int64_t number, int64_t *time_ns)
@@ -105,17 +87,17 @@ static pl_status fill(pl_flow_batch *batch, pl_record *record, const pl_emission
                       pl_error *error)
 {
     pl_arena *arena = batch->arena;
-    record->stream = copied(arena, emission->stream);
-    record->key = copied(arena, emission->key);
+    record->stream = pl_arena_str(arena, emission->stream);
+    record->key = pl_arena_str(arena, emission->key);
     record->time_unix_ns = emission->time_unix_ns;
     record->position = emission->position;
     record->lane = lane->index;
     record->header_count = emission->header_count;
     if (emission->header_count)
-        record->headers = copied_headers(arena, emission);
+        record->headers = pl_flow_headers_copy(arena, emission->headers, emission->header_count, 0);
     if (emission->field_count)
         return pl_encode_payload(arena, emission->fields, emission->field_count, &record->payload, error);
-    record->payload = copied(arena, emission->payload);
+    record->payload = pl_arena_str(arena, emission->payload);
     return PL_OK;
 }
 

@@ -426,12 +426,3 @@ pl_transform_stage *pl_transform_stage_new(pl_flow *flow, const pl_transform_set
     }
     return transform;
 }
-
-uint64_t pl_transform_in_flight(const pl_transform_stage *transform)
-{
-    const pl_account *account = &transform->stage.account;
-    uint64_t done =
-        pl_counted(&account->delivered) + pl_counted(&account->filtered) + pl_counted(&account->dead_lettered);
-    uint64_t read = pl_counted(&account->read);
-    return read > done ? read - done : 0;
-}

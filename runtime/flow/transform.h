@@ -76,8 +76,6 @@ typedef struct pl_transform_stage {
 /* Loads script and checkpoint. NULL: error. The graph sets name, ports and queues before the first step. */
 pl_transform_stage *pl_transform_stage_new(pl_flow *flow, const pl_transform_setup *setup, const char *name,
                                            pl_error *error);
-/* [any, roughly] Inputs that wait for their time, or for a deferred function. */
-uint64_t pl_transform_in_flight(const pl_transform_stage *transform);
 
 /* Between transform.c and transform_call.c: */
 /* Runs the script on one record; takes over the record's reference on its ack. */

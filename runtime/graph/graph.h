@@ -43,7 +43,7 @@ typedef struct pl_graph {
     char *data_dir;  /* this pipeline's */
     int lock_fd;
     pl_virtual_clock virtual_clock;
-    bool opened, flow_ready;
+    bool flow_ready;
     pl_queue **queues; /* all of them, to be freed */
     size_t queue_count, queue_capacity;
     struct pl_driver *driver;

@@ -172,7 +172,6 @@ pl_status pl_graph_open(pl_graph *graph, const char **component, pl_error *error
     const pl_pipeline *pipeline = graph->setup.pipeline;
     pl_flow *flow = &graph->flow;
     *component = "";
-    graph->opened = true;
     if (pipeline->scheduler == PL_SCHEDULER_SEEDED) {
         /* Far enough ahead that nothing replayed lies in the future: 2100-01-01. */
         pl_virtual_clock_init(&graph->virtual_clock, 4102444800000000000);
