@@ -15,6 +15,7 @@ pl_status kafka_sink_create(const pl_host *host, const void *config, void **self
     if (!sink)
         return pl_fail(error, PL_RETRY, "out of memory");
     sink->config = config;
+    sink->latency_us = -1;
     sink->templated = strchr(sink->config->topic, '{') != NULL;
     const char *timestamp = sink->config->timestamp;
     sink->timestamp = !strcmp(timestamp, "event") ? KAFKA_TIME_EVENT
@@ -139,23 +140,30 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void 
     uint64_t tag = (uint64_t)(uintptr_t)message->_private;
     uint32_t slot = (uint32_t)(tag >> 32), index = (uint32_t)tag;
     if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        sink->latency_us = rd_kafka_message_latency(message);
+        int64_t latency = rd_kafka_message_latency(message);
+        sink->latency_us = latency < 0 ? 0 : latency;
         kafka_inflight_done(&sink->inflight, slot, index);
     } else {
         fail_record(sink, slot, index, message->err, rd_kafka_topic_name(message->rkt), rd_kafka_err2str(message->err));
     }
 }
 
+/* What the delivery reports of one poll or flush said of the broker: it answers. */
+static void tell_delivered(kafka_sink_self *sink)
+{
+    kafka_inflight_tell(&sink->inflight);
+    if (sink->latency_us < 0)
+        return;
+    kafka_link_up(&sink->link);
+    sink->link.host->observe(sink->delivery, (double)sink->latency_us / 1e6);
+    sink->latency_us = -1;
+}
+
 static void serve(kafka_sink_self *sink, int timeout_ms)
 {
     const pl_host *host = sink->link.host;
-    sink->latency_us = -1;
     (void)rd_kafka_poll(sink->link.rk, timeout_ms);
-    kafka_inflight_tell(&sink->inflight);
-    if (sink->latency_us >= 0) {
-        kafka_link_up(&sink->link);
-        host->observe(sink->delivery, (double)sink->latency_us / 1e6);
-    }
+    tell_delivered(sink);
     int64_t now = host->now_ns(host);
     if (now >= sink->observe_due_ns) {
         sink->observe_due_ns = now + second_ns;

@@ -66,7 +66,7 @@ typedef struct kafka_sink_self {
     char number[32]; /* a key made of a number */
     char text[128];  /* of a message */
     int64_t observe_due_ns;
-    int64_t latency_us; /* of the newest delivery report */
+    int64_t latency_us; /* of the newest delivery report, -1 when none came since tell_delivered */
     pl_metric *queue, *delivery, *failures;
 } kafka_sink_self;
 
