@@ -42,6 +42,7 @@ class Services(support.Case):
         self.services = {}
         for name in PRODUCERS + CONSUMERS:
             self.begin_service(name)
+        self.wait_produced(list(PAIRS))
 
     def begin_service(self, name):
         words = ["run", PIPELINES / f"{name}.yaml", "--data-dir", f"state-{name}"]
@@ -82,14 +83,17 @@ class Services(support.Case):
     def seen_rounds(self):
         return {(r["pair"], r["phase_id"], int(r["agg_round"])) for r in self.topic("contract_price")}
 
+    def wait_produced(self, pairs):
+        wanted = {(PAIRS[pair], self.feeds[pair].latest()["phase_id"], self.feeds[pair].latest()["agg_round"]) for pair in pairs}
+        self.services["producer"].wait_for(lambda: wanted <= self.seen_rounds(), 60, f"the rounds {wanted} are produced")
+
     def live(self, rounds, kills):
         """Push `rounds` times; each round is on the topic before the next comes, so that all of them are produced.
         kills: {number of the push: service that is killed and started again after it}."""
         for number in range(rounds):
             some = self.random.sample(list(PAIRS), self.random.randint(1, 3))
             self.push(some)
-            wanted = {(PAIRS[pair], self.feeds[pair].latest()["phase_id"], self.feeds[pair].latest()["agg_round"]) for pair in some}
-            self.services["producer"].wait_for(lambda: wanted <= self.seen_rounds(), 60, f"the rounds {wanted} are produced")
+            self.wait_produced(some)
             if number in kills:
                 self.kill_and_begin(kills[number])
 
