@@ -55,13 +55,22 @@ static ssize_t read_again(int fd, void *into, size_t size)
     return got;
 }
 
+enum { READ_STEP = 64 << 10 };
+
+/* A small file's size, so that no more memory is touched than it needs. */
+static size_t read_step(int fd)
+{
+    struct stat info;
+    return fstat(fd, &info) == 0 && info.st_size > 0 && info.st_size < READ_STEP ? (size_t)info.st_size + 1 : READ_STEP;
+}
+
 pl_status pl_fs_read(const char *path, pl_buf *out, pl_error *error)
 {
-    enum { STEP = 64 << 10 };
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? PL_END : fail(error, "read", path);
     pl_status status = PL_OK;
+    size_t most = read_step(fd);
     for (;;) {
         size_t room = out->max - out->len;
         char over;
@@ -72,7 +81,7 @@ pl_status pl_fs_read(const char *path, pl_buf *out, pl_error *error)
                                   : pl_fail(error, PL_HALT, "%s is larger than %zu bytes", path, out->max);
             break;
         }
-        size_t step = room < STEP ? room : STEP;
+        size_t step = room < most ? room : most;
         if (!pl_buf_reserve(out, step)) {
             status = pl_fail(error, PL_HALT, "no memory to read %s", path);
             break;
