@@ -37,14 +37,6 @@ struct pl_http_client {
     size_t held_bytes;
 };
 
-static pthread_once_t libcurl_once = PTHREAD_ONCE_INIT;
-static CURLcode libcurl_ready;
-
-static void start_libcurl(void)
-{
-    libcurl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 pl_http_client *pl_http_client_new(const pl_clock *clock)
 {
     pl_http_client *client = pl_calloc(1, sizeof *client);
@@ -65,7 +57,7 @@ void pl_http_client_interrupt(pl_http_client *client)
     pthread_mutex_lock(&client->lock);
     atomic_store(&client->interrupted, true);
     if (client->multi)
-        (void)curl_multi_wakeup(client->multi); /* also ends the curl_multi_poll that has not begun yet */
+        (void)libcurl.multi_wakeup(client->multi); /* also ends the curl_multi_poll that has not begun yet */
     pthread_mutex_unlock(&client->lock);
 }
 
@@ -85,28 +77,28 @@ void pl_http_client_free(pl_http_client **client)
     if (!client || !*client)
         return;
     pl_http_client_release_answers(*client);
-    curl_easy_cleanup((*client)->easy);
+    if ((*client)->easy)
+        libcurl.easy_cleanup((*client)->easy);
     if ((*client)->multi)
-        (void)curl_multi_cleanup((*client)->multi);
+        (void)libcurl.multi_cleanup((*client)->multi);
     pthread_mutex_destroy(&(*client)->lock);
     (*client)->magic = 0;
     pl_free(*client);
     *client = NULL;
 }
 
-/* The handles are made by the first request: libcurl and OpenSSL take 10 ms to start, which a pipeline without HTTP,
- * and `check`, need not pay. */
+/* The handles are made by the first request: loading and starting libcurl and OpenSSL take 15 ms, which a pipeline
+ * without HTTP, and `check`, need not pay. */
 static pl_status open_handles(pl_http_client *client, pl_error *error)
 {
-    (void)pthread_once(&libcurl_once, start_libcurl);
-    if (libcurl_ready != CURLE_OK)
-        return pl_fail(error, PL_HALT, "libcurl does not start: %s", curl_easy_strerror(libcurl_ready));
+    if (pl_libcurl_load(error) != PL_OK)
+        return PL_FAILED;
     pthread_mutex_lock(&client->lock);
-    if (!client->multi && (client->multi = curl_multi_init()))
-        (void)curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)KEPT_CONNECTIONS);
+    if (!client->multi && (client->multi = libcurl.multi_init()))
+        (void)libcurl.multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)KEPT_CONNECTIONS);
     pthread_mutex_unlock(&client->lock);
     if (!client->easy)
-        client->easy = curl_easy_init();
+        client->easy = libcurl.easy_init();
     if (!client->multi || !client->easy)
         return pl_fail(error, PL_RETRY, "no memory for an HTTP request");
     return PL_OK;
@@ -118,7 +110,7 @@ static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
     pl_http_exchange *exchange = context;
     size_t len = size * count;
     long status = 0;
-    (void)curl_easy_getinfo(exchange->easy, CURLINFO_RESPONSE_CODE, &status);
+    (void)libcurl.easy_getinfo(exchange->easy, CURLINFO_RESPONSE_CODE, &status);
     size_t limit = status >= 200 && status < 300 ? PL_HTTP_ANSWER_MAX : FAILED_ANSWER_MAX;
     if (len > limit - exchange->answer.len) {
         exchange->too_large = true;
@@ -162,7 +154,7 @@ static pl_status add_header(struct curl_slist **list, const pl_field *header, ui
     pl_buf_add(&line, name.ptr, name.len);
     pl_buf_adds(&line, value.len ? ": " : ";"); /* libcurl's way to write a header without a value */
     pl_buf_add(&line, value.ptr, value.len);
-    struct curl_slist *longer = pl_buf_failed(&line) ? NULL : curl_slist_append(*list, line.data);
+    struct curl_slist *longer = pl_buf_failed(&line) ? NULL : libcurl.slist_append(*list, line.data);
     pl_buf_release(&line);
     if (!longer)
         return pl_fail(error, PL_RETRY, "no memory for an HTTP request");
@@ -176,7 +168,7 @@ static pl_status make_headers(const pl_http_exchange *exchange, struct curl_slis
         return pl_fail(error, PL_BAD_CONFIG, "%u headers; at most %d are sent", exchange->header_count,
                        PL_HTTP_HEADERS_MAX);
     /* Without this a body above 1 MB waits a second for "100 Continue". */
-    *list = curl_slist_append(NULL, "Expect:");
+    *list = libcurl.slist_append(NULL, "Expect:");
     if (!*list)
         return pl_fail(error, PL_RETRY, "no memory for an HTTP request");
     for (uint32_t i = 0; i < exchange->header_count; i++)
@@ -195,79 +187,79 @@ static long timeout_ms(int64_t timeout_ns)
 
 static CURLcode set_limits(CURL *easy, const pl_http_exchange *exchange)
 {
-    CURLcode code = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    CURLcode code = libcurl.easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+        code = libcurl.easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+        code = libcurl.easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms(exchange->timeout_ns));
+        code = libcurl.easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms(exchange->timeout_ns));
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)LOW_SPEED_BYTES_PER_S);
+        code = libcurl.easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)LOW_SPEED_BYTES_PER_S);
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)LOW_SPEED_S);
+        code = libcurl.easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)LOW_SPEED_S);
 #if LIBCURL_VERSION_NUM >= 0x075700
     /* Else removing a request that still resolves its name waits for the resolver's thread, for seconds. */
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+        code = libcurl.easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 #endif
     return code;
 }
 
 static CURLcode set_request(CURL *easy, pl_http_exchange *exchange, bool post, pl_str body, struct curl_slist *headers)
 {
-    CURLcode code = curl_easy_setopt(easy, CURLOPT_URL, exchange->url);
+    CURLcode code = libcurl.easy_setopt(easy, CURLOPT_URL, exchange->url);
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+        code = libcurl.easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_USERAGENT, "plumbline/" PL_VERSION);
+        code = libcurl.easy_setopt(easy, CURLOPT_USERAGENT, "plumbline/" PL_VERSION);
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
+        code = libcurl.easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
     if (code == CURLE_OK && post)
-        code = curl_easy_setopt(easy, CURLOPT_POST, 1L);
+        code = libcurl.easy_setopt(easy, CURLOPT_POST, 1L);
     if (code == CURLE_OK && post)
-        code = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
+        code = libcurl.easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
     if (code == CURLE_OK && post)
-        code = curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body.ptr ? body.ptr : "");
+        code = libcurl.easy_setopt(easy, CURLOPT_POSTFIELDS, body.ptr ? body.ptr : "");
     return code;
 }
 
 static CURLcode set_outlets(CURL *easy, pl_http_exchange *exchange)
 {
-    CURLcode code = curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_answer);
+    CURLcode code = libcurl.easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_answer);
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_WRITEDATA, exchange);
+        code = libcurl.easy_setopt(easy, CURLOPT_WRITEDATA, exchange);
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
+        code = libcurl.easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_HEADERDATA, exchange);
+        code = libcurl.easy_setopt(easy, CURLOPT_HEADERDATA, exchange);
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, exchange->reason);
+        code = libcurl.easy_setopt(easy, CURLOPT_ERRORBUFFER, exchange->reason);
     return code;
 }
 
 /* Runs the transfer to its end, or until interrupted; CURLOPT_TIMEOUT_MS bounds the loop. */
 static pl_status transfer(pl_http_client *client, pl_http_exchange *exchange, pl_error *error)
 {
-    CURLMcode code = curl_multi_add_handle(client->multi, client->easy);
+    CURLMcode code = libcurl.multi_add_handle(client->multi, client->easy);
     int running = 1;
     while (code == CURLM_OK && running) {
         exchange->interrupted = atomic_load(&client->interrupted);
         if (exchange->interrupted)
             break;
-        code = curl_multi_perform(client->multi, &running);
+        code = libcurl.multi_perform(client->multi, &running);
         if (code == CURLM_OK && running)
-            code = curl_multi_poll(client->multi, NULL, 0, POLL_MS, NULL);
+            code = libcurl.multi_poll(client->multi, NULL, 0, POLL_MS, NULL);
     }
     int left = 0;
-    for (CURLMsg *message = curl_multi_info_read(client->multi, &left); message;
-         message = curl_multi_info_read(client->multi, &left))
+    for (CURLMsg *message = libcurl.multi_info_read(client->multi, &left); message;
+         message = libcurl.multi_info_read(client->multi, &left))
         if (message->msg == CURLMSG_DONE)
             exchange->result = message->data.result;
-    (void)curl_easy_getinfo(client->easy, CURLINFO_RESPONSE_CODE, &exchange->status);
-    (void)curl_multi_remove_handle(client->multi, client->easy);
+    (void)libcurl.easy_getinfo(client->easy, CURLINFO_RESPONSE_CODE, &exchange->status);
+    (void)libcurl.multi_remove_handle(client->multi, client->easy);
     if (code != CURLM_OK)
-        return pl_fail(error, PL_RETRY, "%s: %s", exchange->place, curl_multi_strerror(code));
+        return pl_fail(error, PL_RETRY, "%s: %s", exchange->place, libcurl.multi_strerror(code));
     return PL_OK;
 }
 
@@ -282,14 +274,14 @@ static pl_status run(pl_http_client *client, pl_http_exchange *exchange, bool po
         if (code == CURLE_OK)
             code = set_outlets(client->easy, exchange);
         if (code != CURLE_OK)
-            status = pl_fail(error, PL_RETRY, "%s: %s", exchange->place, curl_easy_strerror(code));
+            status = pl_fail(error, PL_RETRY, "%s: %s", exchange->place, libcurl.easy_strerror(code));
     }
     if (status == PL_OK)
         status = transfer(client, exchange, error);
     if (status == PL_OK)
         status = pl_http_judge(exchange, client->clock, error);
-    curl_easy_reset(client->easy); /* connections stay: they belong to the multi handle */
-    curl_slist_free_all(headers);
+    libcurl.easy_reset(client->easy); /* connections stay: they belong to the multi handle */
+    libcurl.slist_free_all(headers);
     return status;
 }
 

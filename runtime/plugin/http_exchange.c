@@ -16,45 +16,45 @@ enum {
 static bool host_and_port(CURLU *parsed, char out[PL_HTTP_PLACE_MAX])
 {
     char *host = NULL, *port = NULL;
-    bool found = curl_url_get(parsed, CURLUPART_HOST, &host, 0) == CURLUE_OK && host[0];
+    bool found = libcurl.url_get(parsed, CURLUPART_HOST, &host, 0) == CURLUE_OK && host[0];
     if (found) {
-        bool ported = curl_url_get(parsed, CURLUPART_PORT, &port, 0) == CURLUE_OK;
+        bool ported = libcurl.url_get(parsed, CURLUPART_PORT, &port, 0) == CURLUE_OK;
         (void)snprintf(out, PL_HTTP_PLACE_MAX, "%.100s%s%s", host, ported ? ":" : "", ported ? port : "");
     }
-    curl_free(host);
-    curl_free(port);
+    libcurl.free(host);
+    libcurl.free(port);
     return found;
 }
 
 pl_status pl_http_locate(pl_http_exchange *exchange, pl_error *error)
 {
-    CURLU *parsed = curl_url();
+    CURLU *parsed = libcurl.url();
     if (!parsed)
         return pl_fail(error, PL_RETRY, "no memory for an HTTP request");
     char *scheme = NULL;
-    CURLUcode code = curl_url_set(parsed, CURLUPART_URL, exchange->url, 0);
-    bool web = code == CURLUE_OK && curl_url_get(parsed, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+    CURLUcode code = libcurl.url_set(parsed, CURLUPART_URL, exchange->url, 0);
+    bool web = code == CURLUE_OK && libcurl.url_get(parsed, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
                (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0) && host_and_port(parsed, exchange->place);
-    curl_free(scheme);
-    curl_url_cleanup(parsed);
+    libcurl.free(scheme);
+    libcurl.url_cleanup(parsed);
     if (web)
         return PL_OK;
     return pl_fail(error, PL_BAD_CONFIG, "not an http:// or https:// URL%s%s", code != CURLUE_OK ? ": " : "",
-                   code != CURLUE_OK ? curl_url_strerror(code) : "");
+                   code != CURLUE_OK ? libcurl.url_strerror(code) : "");
 }
 
 /* RFC 9110, 10.2.3: seconds, or a date. 0 when there is none, or when it has passed. */
 static uint32_t retry_after_ms(CURL *easy, const pl_clock *clock)
 {
     struct curl_header *header = NULL;
-    if (curl_easy_header(easy, "Retry-After", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+    if (libcurl.easy_header(easy, "Retry-After", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
         return 0;
     int64_t seconds;
     size_t digits = strspn(header->value, "0123456789");
     if (digits > 0 && header->value[digits] == '\0') {
         seconds = digits > 9 ? PL_HTTP_RETRY_AFTER_MAX_S : strtol(header->value, NULL, 10);
     } else {
-        time_t date = curl_getdate(header->value, NULL);
+        time_t date = libcurl.getdate(header->value, NULL);
         if (date == -1)
             return 0;
         /* Rounded up: a request a moment too early is refused again. */
@@ -118,10 +118,10 @@ static bool repeats_part(pl_str answer, const char *text, size_t len)
             return true; /* too long to look for: assume the worst */
         if (end - at >= TOKEN_MIN) {
             int decoded_len = 0;
-            char *decoded = curl_easy_unescape(NULL, text + at, (int)(end - at), &decoded_len);
+            char *decoded = libcurl.easy_unescape(NULL, text + at, (int)(end - at), &decoded_len);
             bool found = memmem(answer.ptr, answer.len, text + at, end - at) || !decoded ||
                          memmem(answer.ptr, answer.len, decoded, (size_t)decoded_len);
-            curl_free(decoded);
+            libcurl.free(decoded);
             if (found)
                 return true;
         }
@@ -172,10 +172,11 @@ static pl_status judge_redirect(const pl_http_exchange *exchange, pl_error *erro
 {
     char *target = NULL;
     char place[PL_HTTP_PLACE_MAX] = "";
-    (void)curl_easy_getinfo(exchange->easy, CURLINFO_REDIRECT_URL, &target);
-    CURLU *parsed = target ? curl_url() : NULL;
-    bool known = parsed && curl_url_set(parsed, CURLUPART_URL, target, 0) == CURLUE_OK && host_and_port(parsed, place);
-    curl_url_cleanup(parsed);
+    (void)libcurl.easy_getinfo(exchange->easy, CURLINFO_REDIRECT_URL, &target);
+    CURLU *parsed = target ? libcurl.url() : NULL;
+    bool known =
+        parsed && libcurl.url_set(parsed, CURLUPART_URL, target, 0) == CURLUE_OK && host_and_port(parsed, place);
+    libcurl.url_cleanup(parsed);
     return pl_fail(error, PL_REJECT,
                    "%s answered %ld, a redirect%s%s%s; redirects are not followed: give the final URL", exchange->place,
                    exchange->status, known ? " to " : "",
@@ -201,7 +202,7 @@ static pl_status judge_status(const pl_http_exchange *exchange, const pl_clock *
 /* Everything that is not an HTTP status. libcurl's words are shown only where they hold no URL. */
 static pl_status judge_transfer(const pl_http_exchange *exchange, pl_error *error)
 {
-    const char *words = exchange->reason[0] ? exchange->reason : curl_easy_strerror(exchange->result);
+    const char *words = exchange->reason[0] ? exchange->reason : libcurl.easy_strerror(exchange->result);
     switch (exchange->result) {
     case CURLE_OPERATION_TIMEDOUT:
         return pl_fail(error, PL_RETRY, "%s did not answer in time: %s", exchange->place, words);
@@ -225,7 +226,7 @@ static pl_status judge_transfer(const pl_http_exchange *exchange, pl_error *erro
     case CURLE_URL_MALFORMAT:
         return pl_fail(error, PL_BAD_CONFIG, "not an http:// or https:// URL");
     default:
-        return pl_fail(error, PL_RETRY, "%s: %s", exchange->place, curl_easy_strerror(exchange->result));
+        return pl_fail(error, PL_RETRY, "%s: %s", exchange->place, libcurl.easy_strerror(exchange->result));
     }
 }
 

@@ -3,7 +3,7 @@
 #define PL_PLUGIN_HTTP_EXCHANGE_H
 #include <base/buf.h>
 #include <base/clock.h>
-#include <curl/curl.h>
+#include <plugin/libcurl.h>
 
 enum { PL_HTTP_PLACE_MAX = 128 };
 
