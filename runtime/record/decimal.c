@@ -1,20 +1,10 @@
-/* Arithmetic. Each operation works on wide integers, where nothing can overflow, and is bounded once, when it is
- * stored. */
-#include <assert.h>
+/* What most numbers need: coefficients of one limb, and steps that fit 128 bits. Whatever does not goes the wide way
+ * (decimal_wide.c), with the same results. */
 #include <record/decimal.h>
+#include <record/decimal_wide.h>
 #include <record/wide.h>
 
 __extension__ typedef unsigned __int128 decimal_u128;
-
-/* 10^PL_DECIMAL_DIGITS: the first coefficient that is too large. */
-static const uint64_t coefficient_end[PL_DECIMAL_LIMBS] = {0u,
-                                                           0u,
-                                                           0x04AD402632400000u,
-                                                           0x2994D1D5F91E7250u,
-                                                           0xA23B2E96665BCDBBu,
-                                                           0x77DE53AC65FA7DDBu,
-                                                           0xC6BFF953B020A29Bu,
-                                                           0x0004E34D4B9425ABu};
 
 const char *pl_decimal_reason(pl_decimal_status status)
 {
@@ -31,46 +21,6 @@ const char *pl_decimal_reason(pl_decimal_status status)
         return "is not an integer";
     }
     return "is unknown";
-}
-
-static void load(pl_wide *wide, const pl_decimal *value)
-{
-    pl_wide_set(wide, value->limb, value->used);
-}
-
-static bool fits(const pl_wide *wide)
-{
-    if (wide->used != PL_DECIMAL_LIMBS)
-        return wide->used < PL_DECIMAL_LIMBS;
-    for (uint32_t i = PL_DECIMAL_LIMBS; i-- > 0;)
-        if (wide->limb[i] != coefficient_end[i])
-            return wide->limb[i] < coefficient_end[i];
-    return false;
-}
-
-static pl_decimal_status store(const pl_wide *wide, bool negative, uint32_t scale, pl_decimal *out)
-{
-    if (scale > PL_DECIMAL_SCALE_MAX || !fits(wide))
-        return PL_DECIMAL_RANGE;
-    for (uint32_t i = 0; i < wide->used; i++)
-        out->limb[i] = wide->limb[i];
-    out->used = (uint8_t)wide->used;
-    out->scale = (uint16_t)scale;
-    out->negative = negative && wide->used > 0;
-    return PL_DECIMAL_OK;
-}
-
-/* Both coefficients at the larger of the two scales, which is returned. */
-static uint32_t align(const pl_decimal *a, const pl_decimal *b, pl_wide *wide_a, pl_wide *wide_b)
-{
-    load(wide_a, a);
-    load(wide_b, b);
-    if (a->scale < b->scale) {
-        pl_wide_scale(wide_a, (uint32_t)b->scale - a->scale);
-        return b->scale;
-    }
-    pl_wide_scale(wide_b, (uint32_t)a->scale - b->scale);
-    return a->scale;
 }
 
 void pl_decimal_from_int(int64_t value, pl_decimal *out)
@@ -96,18 +46,6 @@ pl_decimal_status pl_decimal_to_int(const pl_decimal *value, int64_t *out)
         return PL_DECIMAL_RANGE;
     *out = whole.negative ? -(int64_t)(whole.limb[0] - 1) - 1 : (int64_t)whole.limb[0];
     return PL_DECIMAL_OK;
-}
-
-int pl_decimal_cmp(const pl_decimal *a, const pl_decimal *b)
-{
-    int sign = pl_decimal_sign(a);
-    if (sign != pl_decimal_sign(b))
-        return sign < pl_decimal_sign(b) ? -1 : 1;
-    if (sign == 0)
-        return 0;
-    pl_wide wide_a, wide_b;
-    (void)align(a, b, &wide_a, &wide_b);
-    return sign * pl_wide_cmp(&wide_a, &wide_b);
 }
 
 bool pl_decimal_same(const pl_decimal *a, const pl_decimal *b)
@@ -145,90 +83,144 @@ void pl_decimal_abs(const pl_decimal *value, pl_decimal *out)
     out->negative = false;
 }
 
-static pl_decimal_status add_signed(const pl_decimal *a, const pl_decimal *b, bool b_negative, pl_decimal *out)
+/* ---- one limb ------------------------------------------------------------------ */
+
+static bool is_short(const pl_decimal *value)
 {
-    pl_wide wide_a, wide_b;
-    uint32_t scale = align(a, b, &wide_a, &wide_b);
-    if (a->negative == b_negative) {
-        pl_wide_add(&wide_a, &wide_b);
-        return store(&wide_a, b_negative, scale, out);
+    return value->used <= 1;
+}
+
+static uint64_t coefficient(const pl_decimal *value)
+{
+    return value->used ? value->limb[0] : 0;
+}
+
+/* out = value * 10^exponent; false: it may not fit. */
+static bool scale_up(uint64_t value, uint32_t exponent, decimal_u128 *out)
+{
+    if (exponent > PL_WIDE_CHUNK_DIGITS)
+        return false;
+    *out = (decimal_u128)value * pl_wide_pow10[exponent];
+    return true;
+}
+
+/* A coefficient of 128 bits has 39 digits: it is never out of range. */
+static pl_decimal_status put(decimal_u128 value, bool negative, uint32_t scale, pl_decimal *out)
+{
+    uint64_t low = (uint64_t)value, high = (uint64_t)(value >> 64);
+    out->limb[0] = low;
+    out->limb[1] = high;
+    out->used = high ? 2 : low != 0;
+    out->scale = (uint16_t)scale;
+    out->negative = negative && out->used > 0;
+    return PL_DECIMAL_OK;
+}
+
+/* Both coefficients at the larger of the two scales. */
+static bool align(const pl_decimal *a, const pl_decimal *b, decimal_u128 *x, decimal_u128 *y, uint32_t *scale)
+{
+    if (!is_short(a) || !is_short(b))
+        return false;
+    if (a->scale < b->scale) {
+        *scale = b->scale;
+        *y = coefficient(b);
+        return scale_up(coefficient(a), (uint32_t)b->scale - a->scale, x);
     }
-    if (pl_wide_cmp(&wide_a, &wide_b) >= 0) {
-        pl_wide_sub(&wide_a, &wide_b);
-        return store(&wide_a, a->negative, scale, out);
+    *scale = a->scale;
+    *x = coefficient(a);
+    return scale_up(coefficient(b), (uint32_t)a->scale - b->scale, y);
+}
+
+/* Quotient and remainder, by the machine's own division where that does. */
+static decimal_u128 divide(decimal_u128 numerator, decimal_u128 denominator, decimal_u128 *rest)
+{
+    if (((numerator | denominator) >> 64) == 0) {
+        *rest = (uint64_t)numerator % (uint64_t)denominator;
+        return (uint64_t)numerator / (uint64_t)denominator;
     }
-    pl_wide_sub(&wide_b, &wide_a);
-    return store(&wide_b, b_negative, scale, out);
+    decimal_u128 quotient = numerator / denominator;
+    *rest = numerator - quotient * denominator;
+    return quotient;
+}
+
+/* Rounded half to even. */
+static decimal_u128 divide_rounding(decimal_u128 numerator, decimal_u128 denominator, bool *exact)
+{
+    decimal_u128 rest, quotient = divide(numerator, denominator, &rest), missing = denominator - rest;
+    *exact = rest == 0;
+    return quotient + (rest > missing || (rest == missing && (quotient & 1)) ? 1 : 0);
+}
+
+/* a * 10^places / b as a fraction of two integers, the scales taken into account. */
+static bool set_up_division(const pl_decimal *a, const pl_decimal *b, uint32_t places, decimal_u128 *numerator,
+                            decimal_u128 *denominator)
+{
+    if (!is_short(a) || !is_short(b))
+        return false;
+    uint32_t up = places + b->scale;
+    if (up < a->scale) {
+        *numerator = coefficient(a);
+        return scale_up(coefficient(b), a->scale - up, denominator);
+    }
+    *denominator = coefficient(b);
+    return scale_up(coefficient(a), up - a->scale, numerator);
+}
+
+/* Drops trailing zeros after the point while the scale is above `least`. */
+static uint64_t drop_zeros(uint64_t value, uint32_t *scale, uint32_t least)
+{
+    if (value == 0)
+        *scale = least;
+    for (uint32_t digits = 16; digits > 0; digits /= 2) {
+        while (*scale - least >= digits && value % pl_wide_pow10[digits] == 0) {
+            value /= pl_wide_pow10[digits];
+            *scale -= digits;
+        }
+    }
+    return value;
+}
+
+/* ---- comparison and arithmetic ------------------------------------------------------ */
+
+int pl_decimal_cmp(const pl_decimal *a, const pl_decimal *b)
+{
+    int sign = pl_decimal_sign(a), other = pl_decimal_sign(b);
+    if (sign != other)
+        return sign < other ? -1 : 1;
+    decimal_u128 x, y;
+    uint32_t scale;
+    if (align(a, b, &x, &y, &scale))
+        return x == y ? 0 : x < y ? -sign : sign;
+    return sign * pl_decimal_wide_cmp(a, b);
+}
+
+static pl_decimal_status add(const pl_decimal *a, const pl_decimal *b, bool b_negative, pl_decimal *out)
+{
+    decimal_u128 x, y;
+    uint32_t scale;
+    if (!align(a, b, &x, &y, &scale))
+        return pl_decimal_wide_add(a, b, b_negative, out);
+    if (a->negative == b_negative) /* below 2^64 * 10^19 + 2^64: no carry out of 128 bits */
+        return put(x + y, b_negative, scale, out);
+    return x >= y ? put(x - y, a->negative, scale, out) : put(y - x, b_negative, scale, out);
 }
 
 pl_decimal_status pl_decimal_add(const pl_decimal *a, const pl_decimal *b, pl_decimal *out)
 {
-    return add_signed(a, b, b->negative, out);
+    return add(a, b, b->negative, out);
 }
 
 pl_decimal_status pl_decimal_sub(const pl_decimal *a, const pl_decimal *b, pl_decimal *out)
 {
-    return add_signed(a, b, !b->negative, out);
+    return add(a, b, !b->negative, out);
 }
 
 pl_decimal_status pl_decimal_mul(const pl_decimal *a, const pl_decimal *b, pl_decimal *out)
 {
-    pl_wide wide_a, wide_b, product;
-    load(&wide_a, a);
-    load(&wide_b, b);
-    pl_wide_mul(&wide_a, &wide_b, &product);
-    return store(&product, a->negative != b->negative, (uint32_t)a->scale + b->scale, out);
-}
-
-static void increment(pl_wide *wide)
-{
-    static const pl_wide one = {.used = 1, .limb = {1}};
-    pl_wide_add(wide, &one);
-}
-
-/* quotient = numerator / denominator, rounded half to even; the numerator is used up. True when nothing was lost. */
-static bool divide(pl_wide *numerator, const pl_wide *denominator, pl_wide *quotient)
-{
-    pl_wide_div(numerator, denominator, quotient); /* leaves the remainder in numerator */
-    if (numerator->used == 0)
-        return true;
-    pl_wide_mul_add(numerator, 2, 0);
-    int half = pl_wide_cmp(numerator, denominator);
-    if (half > 0 || (half == 0 && quotient->used > 0 && (quotient->limb[0] & 1) != 0))
-        increment(quotient);
-    return false;
-}
-
-/* Drops trailing zeros after the point while the scale is above `least`. */
-static void drop_zeros(pl_wide *wide, uint32_t *scale, uint32_t least)
-{
-    if (wide->used == 0) {
-        *scale = least;
-        return;
-    }
-    for (uint32_t digits = 16; digits > 0; digits /= 2) {
-        while (*scale - least >= digits) {
-            pl_wide shorter;
-            pl_wide_set(&shorter, wide->limb, wide->used);
-            if (pl_wide_div_small(&shorter, pl_wide_pow10[digits]) != 0)
-                break;
-            pl_wide_set(wide, shorter.limb, shorter.used);
-            *scale -= digits;
-        }
-    }
-}
-
-/* a * 10^places / b as a fraction of two integers, the scales taken into account. */
-static void set_up_division(const pl_decimal *a, const pl_decimal *b, uint32_t places, pl_wide *numerator,
-                            pl_wide *denominator)
-{
-    load(numerator, a);
-    load(denominator, b);
-    uint32_t up = places + b->scale;
-    if (up >= a->scale)
-        pl_wide_scale(numerator, up - a->scale);
-    else
-        pl_wide_scale(denominator, a->scale - up);
+    uint32_t scale = (uint32_t)a->scale + b->scale;
+    if (!is_short(a) || !is_short(b) || scale > PL_DECIMAL_SCALE_MAX)
+        return pl_decimal_wide_mul(a, b, out);
+    return put((decimal_u128)coefficient(a) * coefficient(b), a->negative != b->negative, scale, out);
 }
 
 pl_decimal_status pl_decimal_div(const pl_decimal *a, const pl_decimal *b, pl_decimal *out)
@@ -236,11 +228,17 @@ pl_decimal_status pl_decimal_div(const pl_decimal *a, const pl_decimal *b, pl_de
     if (b->used == 0)
         return PL_DECIMAL_BY_ZERO;
     uint32_t least = a->scale, scale = least > PL_DECIMAL_DIV_SCALE ? least : PL_DECIMAL_DIV_SCALE;
-    pl_wide numerator, denominator, quotient;
-    set_up_division(a, b, scale, &numerator, &denominator);
-    if (divide(&numerator, &denominator, &quotient))
-        drop_zeros(&quotient, &scale, least);
-    return store(&quotient, a->negative != b->negative, scale, out);
+    decimal_u128 numerator, denominator;
+    bool exact, negative = a->negative != b->negative;
+    if (!set_up_division(a, b, scale, &numerator, &denominator))
+        return pl_decimal_wide_div(a, b, out);
+    decimal_u128 quotient = divide_rounding(numerator, denominator, &exact);
+    if (!exact)
+        return put(quotient, negative, scale, out);
+    if (quotient >> 64)
+        return pl_decimal_wide_div(a, b, out);
+    uint64_t value = drop_zeros((uint64_t)quotient, &scale, least);
+    return put(value, negative, scale, out);
 }
 
 pl_decimal_status pl_decimal_div_to(const pl_decimal *a, const pl_decimal *b, uint32_t places, pl_decimal *out)
@@ -249,61 +247,61 @@ pl_decimal_status pl_decimal_div_to(const pl_decimal *a, const pl_decimal *b, ui
         return PL_DECIMAL_BY_ZERO;
     if (places > PL_DECIMAL_SCALE_MAX)
         return PL_DECIMAL_RANGE;
-    pl_wide numerator, denominator, quotient;
-    set_up_division(a, b, places, &numerator, &denominator);
-    (void)divide(&numerator, &denominator, &quotient);
-    return store(&quotient, a->negative != b->negative, places, out);
+    decimal_u128 numerator, denominator;
+    bool exact;
+    if (!set_up_division(a, b, places, &numerator, &denominator))
+        return pl_decimal_wide_div_to(a, b, places, out);
+    decimal_u128 quotient = divide_rounding(numerator, denominator, &exact);
+    return put(quotient, a->negative != b->negative, places, out);
 }
 
 pl_decimal_status pl_decimal_mod(const pl_decimal *a, const pl_decimal *b, pl_decimal *out)
 {
     if (b->used == 0)
         return PL_DECIMAL_BY_ZERO;
-    pl_wide rest, divisor, quotient;
-    uint32_t scale = align(a, b, &rest, &divisor);
-    pl_wide_div(&rest, &divisor, &quotient);
-    if (rest.used == 0 || a->negative == b->negative)
-        return store(&rest, b->negative, scale, out);
-    pl_wide_sub(&divisor, &rest);
-    return store(&divisor, b->negative, scale, out);
+    decimal_u128 x, y, rest;
+    uint32_t scale;
+    if (!align(a, b, &x, &y, &scale))
+        return pl_decimal_wide_mod(a, b, out);
+    (void)divide(x, y, &rest);
+    return put(rest == 0 || a->negative == b->negative ? rest : y - rest, b->negative, scale, out);
 }
 
 pl_decimal_status pl_decimal_floor_div(const pl_decimal *a, const pl_decimal *b, pl_decimal *out)
 {
     if (b->used == 0)
         return PL_DECIMAL_BY_ZERO;
-    pl_wide rest, divisor, quotient;
-    (void)align(a, b, &rest, &divisor);
-    pl_wide_div(&rest, &divisor, &quotient);
+    decimal_u128 x, y, rest;
+    uint32_t scale;
+    if (!align(a, b, &x, &y, &scale))
+        return pl_decimal_wide_floor_div(a, b, out);
+    decimal_u128 quotient = divide(x, y, &rest);
     bool negative = a->negative != b->negative;
-    if (negative && rest.used > 0)
-        increment(&quotient);
-    return store(&quotient, negative, 0, out);
+    return put(negative && rest ? quotient + 1 : quotient, negative, 0, out);
 }
 
 pl_decimal_status pl_decimal_round(const pl_decimal *value, uint32_t places, pl_decimal *out)
 {
     if (places > PL_DECIMAL_SCALE_MAX)
         return PL_DECIMAL_RANGE;
-    pl_wide wide, divisor, quotient;
-    load(&wide, value);
-    if (places >= value->scale) {
-        pl_wide_scale(&wide, places - value->scale);
-        return store(&wide, value->negative, places, out);
+    decimal_u128 scaled;
+    bool exact;
+    if (is_short(value) && places >= value->scale && scale_up(coefficient(value), places - value->scale, &scaled))
+        return put(scaled, value->negative, places, out);
+    if (is_short(value) && places < value->scale && value->scale - places <= PL_WIDE_CHUNK_DIGITS) {
+        scaled = divide_rounding(coefficient(value), pl_wide_pow10[value->scale - places], &exact);
+        return put(scaled, value->negative, places, out);
     }
-    pl_wide_set(&divisor, &(uint64_t){1}, 1);
-    pl_wide_scale(&divisor, value->scale - places);
-    (void)divide(&wide, &divisor, &quotient);
-    return store(&quotient, value->negative, places, out);
+    return pl_decimal_wide_round(value, places, out);
 }
 
 void pl_decimal_trim(const pl_decimal *value, pl_decimal *out)
 {
-    pl_wide wide;
+    if (!is_short(value)) {
+        pl_decimal_wide_trim(value, out);
+        return;
+    }
     uint32_t scale = value->scale;
-    load(&wide, value);
-    drop_zeros(&wide, &scale, 0);
-    pl_decimal_status status = store(&wide, value->negative, scale, out);
-    assert(status == PL_DECIMAL_OK);
-    (void)status;
+    uint64_t trimmed = drop_zeros(coefficient(value), &scale, 0);
+    (void)put(trimmed, value->negative, scale, out);
 }

@@ -5,6 +5,8 @@
 #include <record/lexeme.h>
 #include <record/wide.h>
 
+enum { SHORT_TEXT_MAX = PL_WIDE_CHUNK_DIGITS + 2 /* sign, point */ };
+
 /* Appends digits to a coefficient; false once there are more than a decimal holds. *count is the digits so far without
  * leading zeros. */
 static bool add_digits(pl_wide *wide, pl_str digits, size_t *count)
@@ -35,9 +37,48 @@ static void finish(const pl_wide *wide, bool negative, uint32_t scale, pl_decima
     out->scale = (uint16_t)scale;
 }
 
+static bool is_digit(char byte)
+{
+    return byte >= '0' && byte <= '9';
+}
+
+/* Digits and at most one point between them, no more than a limb holds: nearly every number there is. false: it has to
+ * be looked at closely. */
+static bool parse_short(pl_str text, pl_decimal *out)
+{
+    if (text.len == 0 || text.len > SHORT_TEXT_MAX)
+        return false;
+    const char *at = text.ptr, *end = at + text.len;
+    bool negative = *at == '-';
+    const char *whole = at += negative ? 1 : 0;
+    uint64_t value = 0; /* beyond 19 digits it is wrong, and not used */
+    for (; at < end && is_digit(*at); at++)
+        value = value * 10 + (uint64_t)(*at - '0');
+    ptrdiff_t count = at - whole, places = 0;
+    if (count == 0 || (count > 1 && *whole == '0'))
+        return false;
+    if (at < end && *at == '.') {
+        const char *fraction = ++at;
+        for (; at < end && is_digit(*at); at++)
+            value = value * 10 + (uint64_t)(*at - '0');
+        places = at - fraction;
+        if (places == 0)
+            return false;
+    }
+    if (at < end || count + places > PL_WIDE_CHUNK_DIGITS)
+        return false;
+    out->limb[0] = value;
+    out->used = value != 0;
+    out->negative = negative && value != 0;
+    out->scale = (uint16_t)places;
+    return true;
+}
+
 pl_decimal_status pl_decimal_parse(pl_str text, pl_decimal *out)
 {
     pl_lexeme parts;
+    if (parse_short(text, out))
+        return PL_DECIMAL_OK;
     if (!pl_lexeme_split(text, &parts))
         return PL_DECIMAL_SYNTAX;
     pl_wide wide;
@@ -107,8 +148,31 @@ static uint32_t reversed_digits(const pl_decimal *value, uint32_t least, char ou
     return count;
 }
 
+/* A coefficient of one limb. */
+static size_t format_short(const pl_decimal *value, char out[PL_DECIMAL_TEXT_MAX])
+{
+    char text[PL_DECIMAL_TEXT_MAX];
+    char *end = text + sizeof text - 1, *at = end;
+    uint64_t left = value->used ? value->limb[0] : 0;
+    *end = '\0';
+    for (uint32_t i = 0; i < value->scale; i++, left /= 10)
+        *--at = (char)('0' + left % 10);
+    if (value->scale > 0)
+        *--at = '.';
+    do
+        *--at = (char)('0' + left % 10);
+    while ((left /= 10) > 0);
+    if (value->negative)
+        *--at = '-';
+    size_t length = (size_t)(end - at);
+    memcpy(out, at, length + 1);
+    return length;
+}
+
 size_t pl_decimal_format(const pl_decimal *value, char out[PL_DECIMAL_TEXT_MAX])
 {
+    if (value->used <= 1)
+        return format_short(value, out);
     char digits[PL_DECIMAL_TEXT_MAX];
     size_t length = 0;
     uint32_t count = reversed_digits(value, value->scale + 1u, digits);
