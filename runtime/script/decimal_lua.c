@@ -7,10 +7,14 @@ enum { PLACES_MAX = PL_DECIMAL_SCALE_MAX };
 
 void pl_push_decimal(lua_State *L, const pl_decimal *value, bool number)
 {
-    pl_lua_decimal *decimal = lua_newuserdatauv(L, sizeof *decimal, 0);
+    pl_lua_decimal *decimal = lua_newuserdatauv(L, sizeof *decimal + value->used * sizeof value->limb[0], 0);
     decimal->magic = PL_MAGIC_DECIMAL;
+    decimal->scale = value->scale;
+    decimal->used = value->used;
+    decimal->negative = value->negative;
     decimal->number = number;
-    decimal->value = *value;
+    for (uint32_t i = 0; i < value->used; i++)
+        decimal->limb[i] = value->limb[i];
     lua_rawgeti(L, LUA_REGISTRYINDEX, pl_world_of(L)->ref_decimal);
     lua_setmetatable(L, -2);
 }
@@ -34,34 +38,34 @@ static int wrong_operand(lua_State *L, int index, const char *what)
 }
 
 /* A decimal or an integer; raises for all else. */
-static pl_decimal operand(lua_State *L, int index, const char *what)
+static void operand(lua_State *L, int index, const char *what, pl_decimal *out)
 {
-    pl_decimal value = {0};
     const pl_lua_decimal *decimal = pl_to_decimal(L, index);
     if (decimal)
-        return decimal->value;
-    if (lua_isinteger(L, index))
-        pl_decimal_from_int(lua_tointeger(L, index), &value);
+        pl_load_decimal(decimal, out);
+    else if (lua_isinteger(L, index))
+        pl_decimal_from_int(lua_tointeger(L, index), out);
     else
         wrong_operand(L, index, what);
-    return value;
 }
 
-pl_decimal pl_check_decimal(lua_State *L, int index, const char *what)
+void pl_check_decimal(lua_State *L, int index, const char *what, pl_decimal *out)
 {
-    pl_decimal value = {0};
-    if (lua_type(L, index) != LUA_TSTRING)
-        return operand(L, index, what);
+    if (lua_type(L, index) != LUA_TSTRING) {
+        operand(L, index, what, out);
+        return;
+    }
     pl_str text;
     text.ptr = lua_tolstring(L, index, &text.len);
-    pl_decimal_status status = pl_decimal_parse(text, &value);
+    pl_decimal_status status = pl_decimal_parse(text, out);
     if (status != PL_DECIMAL_OK)
         luaL_error(L, "%s: \"%s\" %s", what, text.ptr, pl_decimal_reason(status));
-    return value;
 }
 
 static int push_result(lua_State *L, pl_decimal_status status, const pl_decimal *value, const char *what)
 {
+    if (status == PL_DECIMAL_BY_ZERO)
+        return luaL_error(L, "%s: division by zero", what);
     if (status != PL_DECIMAL_OK)
         return luaL_error(L, "%s: the result %s", what, pl_decimal_reason(status));
     pl_push_decimal(L, value, false);
@@ -72,11 +76,11 @@ typedef pl_decimal_status (*operation)(const pl_decimal *, const pl_decimal *, p
 
 static int arithmetic(lua_State *L, operation function, const char *what)
 {
-    pl_decimal a = operand(L, 1, what), b = operand(L, 2, what), result = {0};
-    pl_decimal_status status = function(&a, &b, &result);
-    if (status == PL_DECIMAL_BY_ZERO)
-        return luaL_error(L, "%s: division by zero", what);
-    return push_result(L, status, &result, what);
+    pl_decimal a, b;
+    operand(L, 1, what, &a);
+    operand(L, 2, what, &b);
+    pl_decimal_status status = function(&a, &b, &a);
+    return push_result(L, status, &a, what);
 }
 
 static int decimal_add(lua_State *L)
@@ -118,7 +122,8 @@ static int decimal_pow(lua_State *L)
 
 static int decimal_unm(lua_State *L)
 {
-    pl_decimal value = operand(L, 1, "decimal -");
+    pl_decimal value;
+    operand(L, 1, "decimal -", &value);
     pl_decimal_neg(&value, &value);
     pl_push_decimal(L, &value, false);
     return 1;
@@ -127,21 +132,25 @@ static int decimal_unm(lua_State *L)
 /* ---- comparison ------------------------------------------------------------------- */
 
 /* Floats compare as their shortest text: what was written as 0.1 is taken to be 0.1. */
-static pl_decimal comparand(lua_State *L, int index)
+static void comparand(lua_State *L, int index, pl_decimal *out)
 {
-    pl_decimal value = {0};
-    if (lua_type(L, index) == LUA_TNUMBER && !lua_isinteger(L, index)) {
-        pl_decimal_status status = pl_decimal_from_double(lua_tonumber(L, index), &value);
+    const pl_lua_decimal *decimal = pl_to_decimal(L, index);
+    if (decimal) {
+        pl_load_decimal(decimal, out);
+    } else if (lua_type(L, index) == LUA_TNUMBER && !lua_isinteger(L, index)) {
+        pl_decimal_status status = pl_decimal_from_double(lua_tonumber(L, index), out);
         if (status != PL_DECIMAL_OK)
             luaL_error(L, "comparison of a decimal with a float that %s", pl_decimal_reason(status));
-        return value;
+    } else {
+        operand(L, index, "comparison with a decimal", out);
     }
-    return operand(L, index, "comparison with a decimal");
 }
 
 static int compare(lua_State *L)
 {
-    pl_decimal a = comparand(L, 1), b = comparand(L, 2);
+    pl_decimal a, b;
+    comparand(L, 1, &a);
+    comparand(L, 2, &b);
     return pl_decimal_cmp(&a, &b);
 }
 
@@ -159,8 +168,13 @@ static int decimal_le(lua_State *L)
 
 static int decimal_eq(lua_State *L)
 {
-    const pl_lua_decimal *a = pl_to_decimal(L, 1), *b = pl_to_decimal(L, 2);
-    lua_pushboolean(L, a && b && pl_decimal_cmp(&a->value, &b->value) == 0);
+    const pl_lua_decimal *left = pl_to_decimal(L, 1), *right = pl_to_decimal(L, 2);
+    pl_decimal a, b;
+    if (left && right) {
+        pl_load_decimal(left, &a);
+        pl_load_decimal(right, &b);
+    }
+    lua_pushboolean(L, left && right && pl_decimal_cmp(&a, &b) == 0);
     return 1;
 }
 
@@ -175,7 +189,8 @@ static int decimal_is(lua_State *L)
 static int decimal_tostring(lua_State *L)
 {
     char text[PL_DECIMAL_TEXT_MAX];
-    pl_decimal value = operand(L, 1, "tostring");
+    pl_decimal value;
+    operand(L, 1, "tostring", &value);
     lua_pushlstring(L, text, pl_decimal_format(&value, text));
     return 1;
 }
@@ -203,23 +218,26 @@ static int decimal_div(lua_State *L)
 {
     if (lua_isnoneornil(L, 3))
         return arithmetic(L, pl_decimal_div, "decimal:div");
-    pl_decimal a = operand(L, 1, "decimal:div"), b = operand(L, 2, "decimal:div"), result = {0};
-    pl_decimal_status status = pl_decimal_div_to(&a, &b, places_at(L, 3), &result);
-    if (status == PL_DECIMAL_BY_ZERO)
-        return luaL_error(L, "decimal:div: division by zero");
-    return push_result(L, status, &result, "decimal:div");
+    pl_decimal a, b;
+    operand(L, 1, "decimal:div", &a);
+    operand(L, 2, "decimal:div", &b);
+    pl_decimal_status status = pl_decimal_div_to(&a, &b, places_at(L, 3), &a);
+    return push_result(L, status, &a, "decimal:div");
 }
 
 static int decimal_round(lua_State *L)
 {
-    pl_decimal value = operand(L, 1, "decimal:round");
+    pl_decimal value;
+    operand(L, 1, "decimal:round", &value);
     uint32_t places = lua_isnoneornil(L, 2) ? 0 : places_at(L, 2);
-    return push_result(L, pl_decimal_round(&value, places, &value), &value, "decimal:round");
+    pl_decimal_status status = pl_decimal_round(&value, places, &value);
+    return push_result(L, status, &value, "decimal:round");
 }
 
 static int decimal_abs(lua_State *L)
 {
-    pl_decimal value = operand(L, 1, "decimal:abs");
+    pl_decimal value;
+    operand(L, 1, "decimal:abs", &value);
     pl_decimal_abs(&value, &value);
     pl_push_decimal(L, &value, false);
     return 1;
@@ -227,7 +245,8 @@ static int decimal_abs(lua_State *L)
 
 static int decimal_trim(lua_State *L)
 {
-    pl_decimal value = operand(L, 1, "decimal:trim");
+    pl_decimal value;
+    operand(L, 1, "decimal:trim", &value);
     pl_decimal_trim(&value, &value);
     pl_push_decimal(L, &value, false);
     return 1;
@@ -235,13 +254,16 @@ static int decimal_trim(lua_State *L)
 
 static int decimal_scale(lua_State *L)
 {
-    lua_pushinteger(L, operand(L, 1, "decimal:scale").scale);
+    pl_decimal value;
+    operand(L, 1, "decimal:scale", &value);
+    lua_pushinteger(L, value.scale);
     return 1;
 }
 
 static int decimal_number(lua_State *L)
 {
-    pl_decimal value = operand(L, 1, "decimal:number");
+    pl_decimal value;
+    operand(L, 1, "decimal:number", &value);
     pl_push_decimal(L, &value, true);
     return 1;
 }
@@ -251,13 +273,14 @@ static int decimal_number(lua_State *L)
 static int decimal_call(lua_State *L)
 {
     const pl_lua_decimal *decimal = pl_to_decimal(L, 2);
-    if (lua_istable(L, 2))
-        return pl_declare_decimal(L);
     if (decimal && !decimal->number) {
         lua_settop(L, 2);
         return 1;
     }
-    pl_decimal value = pl_check_decimal(L, 2, "decimal");
+    if (lua_istable(L, 2))
+        return pl_declare_decimal(L);
+    pl_decimal value;
+    pl_check_decimal(L, 2, "decimal", &value);
     pl_push_decimal(L, &value, false);
     return 1;
 }
@@ -265,11 +288,11 @@ static int decimal_call(lua_State *L)
 /* nil instead of an error: for checking what came in. */
 static int decimal_parse(lua_State *L)
 {
-    pl_decimal value = {0};
+    pl_decimal value;
     const pl_lua_decimal *decimal = pl_to_decimal(L, 1);
     pl_decimal_status status = PL_DECIMAL_SYNTAX;
     if (decimal) {
-        value = decimal->value;
+        pl_load_decimal(decimal, &value);
         status = PL_DECIMAL_OK;
     } else if (lua_isinteger(L, 1)) {
         pl_decimal_from_int(lua_tointeger(L, 1), &value);
@@ -290,9 +313,10 @@ static int extreme(lua_State *L, int sign)
 {
     int count = lua_gettop(L), best = 1;
     luaL_checkany(L, 1);
-    pl_decimal found = operand(L, 1, "decimal.min/max");
+    pl_decimal found, value;
+    operand(L, 1, "decimal.min/max", &found);
     for (int i = 2; i <= count; i++) {
-        pl_decimal value = operand(L, i, "decimal.min/max");
+        operand(L, i, "decimal.min/max", &value);
         if (pl_decimal_cmp(&value, &found) * sign > 0) {
             found = value;
             best = i;

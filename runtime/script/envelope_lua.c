@@ -3,16 +3,11 @@
 
 #include <base/str.h>
 
-typedef struct pl_lua_envelope {
-    uint32_t magic;
-    uint64_t call;
-} pl_lua_envelope;
-
 static pl_world *check_envelope(lua_State *L, uint32_t magic)
 {
     pl_world *world = pl_world_of(L);
-    const pl_lua_envelope *envelope = lua_touserdata(L, 1);
-    if (pl_magic_at(L, 1) != magic)
+    const pl_lua_envelope *envelope = pl_userdata_at(L, 1, magic);
+    if (!envelope)
         luaL_typeerror(L, 1, "envelope");
     if (!world->call || envelope->call != world->call)
         luaL_error(L, "this envelope has expired: it was of an earlier call");
@@ -27,20 +22,21 @@ static pl_world *check_writable(lua_State *L, uint32_t magic)
     return world;
 }
 
-static void push_new(lua_State *L, uint32_t magic, int metatable, uint64_t call)
+static pl_lua_envelope *push_new(lua_State *L, uint32_t magic, int metatable, uint64_t call)
 {
     pl_lua_envelope *envelope = lua_newuserdatauv(L, sizeof *envelope, 0);
     *envelope = (pl_lua_envelope){magic, call};
     lua_rawgeti(L, LUA_REGISTRYINDEX, metatable);
     lua_setmetatable(L, -2);
+    return envelope;
 }
 
 void pl_push_envelope(lua_State *L)
 {
     pl_world *world = pl_world_of(L);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, world->ref_envelope_ring[world->call % PL_WORLD_RING]);
-    pl_lua_envelope *envelope = lua_touserdata(L, -1);
-    envelope->call = world->call;
+    size_t turn = world->call % PL_WORLD_RING;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, world->envelope_ring[turn].ref);
+    world->envelope_ring[turn].envelope->call = world->call;
 }
 
 static void push_text(lua_State *L, pl_str text)
@@ -63,7 +59,7 @@ static int envelope_index(lua_State *L)
     else if (strcmp(key, "stream") == 0)
         push_text(L, envelope->stream);
     else if (strcmp(key, "headers") == 0)
-        push_new(L, PL_MAGIC_HEADERS, world->ref_headers, world->call);
+        (void)push_new(L, PL_MAGIC_HEADERS, world->ref_headers, world->call);
     else if (strcmp(key, "payload") == 0)
         push_text(L, world->has_record ? envelope->payload : (pl_str){NULL, 0});
     else if (strcmp(key, "position") == 0)
@@ -224,7 +220,7 @@ void pl_open_envelope(lua_State *L)
     world->ref_envelope = new_type(L, "envelope", envelope);
     world->ref_headers = new_type(L, "headers", headers);
     for (size_t i = 0; i < PL_WORLD_RING; i++) {
-        push_new(L, PL_MAGIC_ENVELOPE, world->ref_envelope, 0);
-        world->ref_envelope_ring[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+        world->envelope_ring[i].envelope = push_new(L, PL_MAGIC_ENVELOPE, world->ref_envelope, 0);
+        world->envelope_ring[i].ref = luaL_ref(L, LUA_REGISTRYINDEX);
     }
 }

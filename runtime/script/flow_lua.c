@@ -11,14 +11,18 @@ static int raise_marker(lua_State *L)
     return lua_error(L);
 }
 
-int pl_script_stop(lua_State *L, const pl_error *error)
+void pl_script_note_stop(pl_script *script, const pl_error *error)
 {
-    pl_script *script = pl_script_of(L);
     if (error != &script->stop)
         script->stop = *error;
     script->stopped = true;
     pl_buf_clear(&script->world.message);
     pl_buf_adds(&script->world.message, error->message);
+}
+
+int pl_script_stop(lua_State *L, const pl_error *error)
+{
+    pl_script_note_stop(pl_script_of(L), error);
     return raise_marker(L);
 }
 
@@ -53,11 +57,20 @@ static pl_str record_payload(lua_State *L, int index)
     return payload;
 }
 
+static bool hand_over(pl_script *script, const char *port, const pl_record *out)
+{
+    pl_error error;
+    pl_error_open(&error);
+    if (!script->host || script->host->emit(script->host->self, port, out, &error) == PL_OK)
+        return true;
+    pl_script_note_stop(script, &error);
+    return false;
+}
+
 static void give_one(lua_State *L, const char *port, int index)
 {
     pl_script *script = pl_script_of(L);
     pl_record out = script->world.envelope;
-    pl_error error = {.struct_size = sizeof error};
     out.ack = NULL;
     if (pl_magic_at(L, index) == PL_MAGIC_RECORD) {
         out.payload = record_payload(L, index);
@@ -72,8 +85,8 @@ static void give_one(lua_State *L, const char *port, int index)
     } else {
         luaL_error(L, "a record to give out is r, a table, or text; this is a %s", pl_type_name(L, index));
     }
-    if (script->host && script->host->emit(script->host->self, port, &out, &error) != PL_OK)
-        pl_script_stop(L, &error);
+    if (!hand_over(script, port, &out))
+        raise_marker(L);
 }
 
 static bool is_list(lua_State *L, int index)
@@ -122,12 +135,46 @@ static void give(lua_State *L, const char *port, int index)
     }
 }
 
-void pl_give_results(lua_State *L, int first, int count)
+/* Gives out the one value that a function returned. */
+static int give_result(lua_State *L)
 {
+    int count = pl_script_of(L)->returned;
     if (count > 1)
-        luaL_error(L, "%d values were returned: return one record, or a list of them", count);
-    if (count == 1)
-        give(L, NULL, first);
+        return luaL_error(L, "%d values were returned: return one record, or a list of them", count);
+    give(L, NULL, 1);
+    return 0;
+}
+
+/* The whole record, as most functions return it: nothing in this can raise. false: there is something else, or
+ * something is wrong, and give_result will tell. */
+static bool give_whole(pl_script *script, int index, int *status)
+{
+    pl_world *world = &script->world;
+    const pl_lua_record *record = pl_userdata_at(world->L, index, PL_MAGIC_RECORD);
+    if (!record || record->node != PL_JSON_ROOT || !world->has_record || record->call != world->call)
+        return false;
+    pl_record out = world->envelope;
+    out.ack = NULL;
+    if (pl_document_encode(world->document, world->arena, &out.payload, NULL) != PL_OK)
+        return false;
+    if (!hand_over(script, NULL, &out)) {
+        lua_pushlightuserdata(world->L, &pl_reject_marker);
+        *status = LUA_ERRRUN;
+    }
+    return true;
+}
+
+int pl_give_results(pl_script *script, int first)
+{
+    lua_State *L = script->world.L;
+    int status = LUA_OK;
+    script->returned = lua_gettop(L) - first + 1;
+    if (script->returned == 0 || (script->returned == 1 && give_whole(script, first, &status)))
+        return status;
+    lua_settop(L, first);
+    lua_pushcfunction(L, give_result);
+    lua_insert(L, first);
+    return lua_pcall(L, 1, 0, PL_WORLD_HANDLER);
 }
 
 static int flow_emit(lua_State *L)
@@ -225,7 +272,7 @@ static int flow_metric(lua_State *L)
     const pl_script *script = pl_script_of(L);
     const char *name = luaL_checkstring(L, 1);
     const pl_lua_decimal *decimal = pl_to_decimal(L, 2);
-    double value = decimal ? pl_decimal_to_double(&decimal->value) : luaL_optnumber(L, 2, 1);
+    double value = decimal ? pl_lua_to_double(decimal) : luaL_optnumber(L, 2, 1);
     if (script->host && script->host->metric)
         script->host->metric(script->host->self, name, value);
     return 0;

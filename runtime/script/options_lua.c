@@ -152,11 +152,12 @@ static double read_bound(reading *in, const char *key, int32_t type)
             bad(in, error.message);
         bound = (double)unit;
     } else if (decimal) {
-        bound = pl_decimal_to_double(&decimal->value);
+        bound = pl_lua_to_double(decimal);
     } else if (kind == LUA_TNUMBER) {
         bound = lua_tonumber(L, -1);
     } else if (kind == LUA_TSTRING) {
-        pl_decimal value = pl_check_decimal(L, -1, key);
+        pl_decimal value;
+        pl_check_decimal(L, -1, key, &value);
         bound = pl_decimal_to_double(&value);
     } else {
         bad(in, "min and max are numbers, or text as the option itself takes it (\"5m\")");

@@ -26,23 +26,24 @@ void pl_world_end(pl_world *world)
 void pl_push_record(lua_State *L)
 {
     pl_world *world = pl_world_of(L);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, world->ref_record_ring[world->call % PL_WORLD_RING]);
-    pl_lua_record *record = lua_touserdata(L, -1);
-    record->call = world->call;
+    size_t turn = world->call % PL_WORLD_RING;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, world->record_ring[turn].ref);
+    world->record_ring[turn].record->call = world->call;
 }
 
-static void push_node(lua_State *L, pl_json_node node, uint64_t call)
+static pl_lua_record *push_node(lua_State *L, pl_json_node node, uint64_t call)
 {
     pl_world *world = pl_world_of(L);
     pl_lua_record *record = lua_newuserdatauv(L, sizeof *record, 0);
     *record = (pl_lua_record){PL_MAGIC_RECORD, node, call};
     lua_rawgeti(L, LUA_REGISTRYINDEX, world->ref_record);
     lua_setmetatable(L, -2);
+    return record;
 }
 
 pl_lua_record *pl_check_record(lua_State *L, int index)
 {
-    pl_lua_record *record = pl_magic_at(L, index) == PL_MAGIC_RECORD ? lua_touserdata(L, index) : NULL;
+    pl_lua_record *record = pl_userdata_at(L, index, PL_MAGIC_RECORD);
     if (!record) {
         luaL_typeerror(L, index, "record");
         return NULL;
@@ -85,7 +86,7 @@ void pl_push_value(lua_State *L, const pl_value *value, pl_json_node node)
         push_lexeme(L, value->as.s);
         break;
     case PL_JSON:
-        push_node(L, node, pl_world_of(L)->call);
+        (void)push_node(L, node, pl_world_of(L)->call);
         break;
     default:
         lua_pushlstring(L, value->as.s.ptr, value->as.s.len);
@@ -97,8 +98,9 @@ void pl_push_value(lua_State *L, const pl_value *value, pl_json_node node)
 static pl_status read_at(lua_State *L, pl_json_node parent, int key, pl_value *value, pl_json_node *node)
 {
     pl_document *document = pl_world_of(L)->document;
-    pl_error error = {.message = ""};
+    pl_error error;
     pl_status status = PL_END;
+    pl_error_open(&error);
     *node = PL_JSON_ROOT;
     if (lua_type(L, key) == LUA_TSTRING) {
         pl_str name;
@@ -157,7 +159,7 @@ static bool is_array(pl_str text)
 
 static pl_value decimal_value(pl_world *world, const pl_lua_decimal *decimal)
 {
-    size_t len = pl_decimal_format(&decimal->value, world->decimal_text);
+    size_t len = pl_lua_format(decimal, world->decimal_text);
     return (pl_value){.type = decimal->number ? PL_DECIMAL : PL_STR, .as.s = {world->decimal_text, len}};
 }
 
@@ -241,8 +243,9 @@ static pl_status write_element(lua_State *L, pl_json_node parent, pl_error *erro
 static int record_newindex(lua_State *L)
 {
     pl_lua_record *record = pl_check_record(L, 1);
-    pl_error error = {.message = ""};
+    pl_error error;
     pl_status status;
+    pl_error_open(&error);
     if (lua_type(L, 2) == LUA_TSTRING)
         status = write_member(L, record->node, &error);
     else if (lua_isinteger(L, 2))
@@ -413,8 +416,8 @@ void pl_open_record(lua_State *L)
     lua_setfield(L, -2, "__metatable");
     world->ref_record = luaL_ref(L, LUA_REGISTRYINDEX);
     for (size_t i = 0; i < PL_WORLD_RING; i++) {
-        push_node(L, PL_JSON_ROOT, 0);
-        world->ref_record_ring[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+        world->record_ring[i].record = push_node(L, PL_JSON_ROOT, 0);
+        world->record_ring[i].ref = luaL_ref(L, LUA_REGISTRYINDEX);
     }
     world->ref_array = new_marker(L, "array");
     world->ref_object = new_marker(L, "object");

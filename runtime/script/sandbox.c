@@ -127,11 +127,14 @@ static int base_setmetatable(lua_State *L)
 static int base_tonumber(lua_State *L)
 {
     const pl_lua_decimal *decimal = pl_to_decimal(L, 1);
+    pl_decimal value;
     int64_t integer;
-    if (decimal && pl_decimal_to_int(&decimal->value, &integer) == PL_DECIMAL_OK) {
+    if (decimal)
+        pl_load_decimal(decimal, &value);
+    if (decimal && pl_decimal_to_int(&value, &integer) == PL_DECIMAL_OK) {
         lua_pushinteger(L, integer);
     } else if (decimal) {
-        lua_pushnumber(L, pl_decimal_to_double(&decimal->value));
+        lua_pushnumber(L, pl_decimal_to_double(&value));
     } else {
         lua_pushvalue(L, lua_upvalueindex(1));
         lua_insert(L, 1);

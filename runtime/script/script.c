@@ -22,6 +22,16 @@ static void read_script(lua_State *L, const pl_script_setup *setup)
     pl_world_load(L, pl_buf_str(&script->world.text), setup->path, 1);
 }
 
+/* The function is on the top of the stack, and popped. */
+static void keep_on_record(lua_State *L, pl_script *script)
+{
+    lua_Debug function;
+    lua_pushvalue(L, -1);
+    lua_getinfo(L, ">u", &function);
+    script->takes_envelope = function.isvararg || function.nparams > 1;
+    script->ref_on_record = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
 static int load_script(lua_State *L)
 {
     pl_script *script = pl_script_of(L);
@@ -41,7 +51,7 @@ static int load_script(lua_State *L)
     pl_options_finish(L);
     lua_pushliteral(L, "on_record");
     if (lua_rawget(L, globals) == LUA_TFUNCTION)
-        script->ref_on_record = luaL_ref(L, LUA_REGISTRYINDEX);
+        keep_on_record(L, script);
     else if (!lua_isnil(L, -1))
         luaL_error(L, "%s: on_record is a %s; a function was expected", setup->path, pl_type_name(L, -1));
     return 0;
@@ -152,32 +162,28 @@ int64_t pl_script_timer_period(const pl_script *script, size_t index)
 /* ---- calls ------------------------------------------------------------------------------- */
 
 /* on_record(r, m); a deferred function and a timer get m alone. */
-static int run_call(lua_State *L)
-{
-    pl_script *script = pl_script_of(L);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, script->running);
-    int first = lua_gettop(L), arguments = 1;
-    if (script->world.has_record) {
-        pl_push_record(L);
-        arguments = 2;
-    }
-    pl_push_envelope(L);
-    lua_call(L, arguments, LUA_MULTRET);
-    pl_give_results(L, first, lua_gettop(L) - first + 1);
-    return 0;
-}
-
 static pl_status call(pl_script *script, int ref, const pl_record *record, const pl_record *envelope, pl_arena *arena,
                       pl_error *error)
 {
-    script->running = ref;
+    pl_world *world = &script->world;
+    lua_State *L = world->L;
+    int first = PL_WORLD_HANDLER + 1;
     script->stopped = false;
-    pl_world_begin(&script->world, record, envelope, arena);
-    pl_status status = pl_world_call(&script->world, run_call, error);
-    pl_world_end(&script->world);
-    if (status != PL_OK && script->stopped)
+    pl_world_begin(world, record, envelope, arena);
+    pl_world_enter(world);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
+    if (record)
+        pl_push_record(L);
+    if (!record || script->takes_envelope)
+        pl_push_envelope(L);
+    int status = lua_pcall(L, lua_gettop(L) - first, LUA_MULTRET, PL_WORLD_HANDLER);
+    if (status == LUA_OK)
+        status = pl_give_results(script, first);
+    pl_status result = pl_world_leave(world, status, error);
+    pl_world_end(world);
+    if (result != PL_OK && script->stopped)
         *error = script->stop;
-    return status;
+    return result;
 }
 
 pl_status pl_script_record(pl_script *script, const pl_record *record, pl_arena *arena, pl_error *error)

@@ -17,7 +17,8 @@ struct pl_script {
     bool stopped; /* the host, or the options, failed: `stop` says how, and no pcall may go on */
     pl_error stop;
     int ref_on_record, ref_with;
-    int running; /* ref of the function that the call under way runs */
+    bool takes_envelope; /* on_record has a second parameter */
+    int returned;        /* how many values the function under way returned */
     pl_buf *save_to;
     pl_buf *describe_to; /* options { } writes its help there and ends the load */
     bool described;
@@ -32,7 +33,9 @@ static inline pl_script *pl_script_of(lua_State *L)
 {
     return (pl_script *)(void *)pl_world_of(L);
 }
-/* Ends the call with this error, through any pcall. */
+/* Notes that the host, or the options, failed. */
+void pl_script_note_stop(pl_script *script, const pl_error *error);
+/* The same, and ends the call, through any pcall. */
 int pl_script_stop(lua_State *L, const pl_error *error);
 /* Copy in the script's arena, NUL-ended; raises for lack of memory. */
 const char *pl_script_keep(lua_State *L, const char *text);
@@ -41,6 +44,7 @@ void pl_open_flow(lua_State *L);    /* flow_lua.c: emit, reject, defer, every, m
 void pl_open_options(lua_State *L); /* options_lua.c: options, its types, with */
 /* After the main chunk: a `with` that no options {} asked for is an error. */
 void pl_options_finish(lua_State *L);
-/* Gives out what a function of the script returned: nothing, a record, a list. */
-void pl_give_results(lua_State *L, int first, int count);
+/* Gives out what a function of the script returned (nothing, a record, a list) and left on the stack from `first` to
+ * the top. Called between pl_world_enter and pl_world_leave: the status is for the latter. */
+int pl_give_results(pl_script *script, int first);
 #endif

@@ -11,7 +11,7 @@ static bool as_decimal(lua_State *L, int index, pl_decimal *out)
     const pl_lua_decimal *decimal = pl_to_decimal(L, index);
     pl_str text;
     if (decimal) {
-        *out = decimal->value;
+        pl_load_decimal(decimal, out);
         return true;
     }
     switch (lua_type(L, index)) {

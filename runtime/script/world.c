@@ -5,34 +5,10 @@
 #include <base/units.h>
 #include <lualib.h>
 
-/* ---- heap --------------------------------------------------------------------- */
-
-/* lua_Alloc. The old size is a type tag when there is no old block. A shrink must not fail (manual, lua_Alloc): when
- * the system can't, the larger block does as well. */
-static void *heap_allocate(void *self, void *old, size_t old_size, size_t size)
-{
-    pl_heap *heap = self;
-    if (!old)
-        old_size = 0;
-    if (size == 0) {
-        pl_free(old);
-        heap->used -= old_size;
-        return NULL;
-    }
-    if (size > old_size && size - old_size > heap->cap - heap->used) {
-        heap->refused = true;
-        return NULL;
-    }
-    void *block = pl_realloc(old, size, 1);
-    if (!block && size <= old_size)
-        block = old;
-    if (!block) {
-        heap->refused = true;
-        return NULL;
-    }
-    heap->used = heap->used - old_size + size;
-    return block;
-}
+enum {
+    GC_SLACK = 1 << 20,  /* bytes of garbage that a heap of any size may hold */
+    GC_PACE_CALLS = 1024 /* between two looks at how much is alive */
+};
 
 /* ---- time ----------------------------------------------------------------------- */
 
@@ -73,6 +49,20 @@ static void on_count(lua_State *L, lua_Debug *activation)
     }
     push_time_message(L, 0);
     lua_error(L);
+}
+
+/* ---- garbage --------------------------------------------------------------------- */
+
+/* Lua starts to collect when the heap has doubled, and then walks over all that is alive. A small heap doubles every
+ * few hundred records: it may grow by GC_SLACK besides. The least that was in use since last time is about what is
+ * alive. */
+static void pace_collector(pl_world *world)
+{
+    size_t alive = world->least_used > 0 ? world->least_used : 1;
+    size_t slack = world->heap.cap / 16 < GC_SLACK ? world->heap.cap / 16 : GC_SLACK;
+    size_t more = slack < alive * 8 ? slack * 100 / alive : 800;
+    lua_gc(world->L, LUA_GCINC, (int)(200 + more), 0, 0);
+    world->least_used = SIZE_MAX;
 }
 
 /* ---- protected calls --------------------------------------------------------------- */
@@ -128,25 +118,35 @@ static pl_status tell_failure(pl_world *world, int status, pl_error *error)
     return tell_text(text, error);
 }
 
-pl_status pl_world_call(pl_world *world, lua_CFunction body, pl_error *error)
+void pl_world_enter(pl_world *world)
 {
-    lua_State *L = world->L;
     if (world->hook_tight) {
         world->hook_tight = false;
-        lua_sethook(L, on_count, LUA_MASKCOUNT, PL_WORLD_HOOK_COUNT);
+        lua_sethook(world->L, on_count, LUA_MASKCOUNT, PL_WORLD_HOOK_COUNT);
     }
     world->out_of_time = false;
     world->deadline_ns = 0;
     pl_buf_clear(&world->message);
-    lua_settop(L, 0);
-    lua_pushcfunction(L, message_handler);
-    lua_pushcfunction(L, body);
-    int status = lua_pcall(L, 0, 0, 1);
+    if (world->heap.used < world->least_used)
+        world->least_used = world->heap.used;
+    if (++world->entered % GC_PACE_CALLS == 1)
+        pace_collector(world);
+}
+
+pl_status pl_world_leave(pl_world *world, int status, pl_error *error)
+{
     pl_status result = status == LUA_OK ? PL_OK : tell_failure(world, status, error);
     world->key_count = 0;
     world->loading = false;
-    lua_settop(L, 0);
+    lua_settop(world->L, PL_WORLD_HANDLER);
     return result;
+}
+
+pl_status pl_world_call(pl_world *world, lua_CFunction body, pl_error *error)
+{
+    pl_world_enter(world);
+    lua_pushcfunction(world->L, body);
+    return pl_world_leave(world, lua_pcall(world->L, 0, 0, PL_WORLD_HANDLER), error);
 }
 
 int pl_world_raise(lua_State *L, const pl_error *error)
@@ -223,11 +223,12 @@ bool pl_world_init(pl_world *world, const pl_world_setup *setup)
                         .library = setup->library,
                         .clock = setup->clock ? setup->clock : &pl_system_clock,
                         .limit_ns = setup->time_limit_ns ? setup->time_limit_ns : PL_WORLD_TIME_NS,
+                        .least_used = SIZE_MAX,
                         .text = PL_BUF(PL_WORLD_TEXT_MAX),
                         .message = PL_BUF((size_t)2 * PL_WORLD_MESSAGE_MAX)};
     world->heap.cap = setup->memory_bytes ? setup->memory_bytes : PL_WORLD_MEMORY;
     world->document = pl_document_new();
-    world->L = world->document ? lua_newstate(heap_allocate, &world->heap) : NULL;
+    world->L = world->document ? lua_newstate(pl_heap_allocate, &world->heap) : NULL;
     if (!world->L)
         return false;
     *(pl_world **)lua_getextraspace(world->L) = world;
@@ -236,6 +237,7 @@ bool pl_world_init(pl_world *world, const pl_world_setup *setup)
     lua_pushinteger(world->L, (lua_Integer)setup->seed);
     if (lua_pcall(world->L, 1, 0, 0) != LUA_OK)
         return false;
+    lua_pushcfunction(world->L, message_handler); /* at PL_WORLD_HANDLER, for good */
     lua_sethook(world->L, on_count, LUA_MASKCOUNT, PL_WORLD_HOOK_COUNT);
     return true;
 }
@@ -245,6 +247,7 @@ void pl_world_release(pl_world *world)
     if (world->L)
         lua_close(world->L);
     world->L = NULL;
+    pl_heap_release(&world->heap);
     pl_document_free(&world->document);
     pl_buf_release(&world->text);
     pl_buf_release(&world->message);

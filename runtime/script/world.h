@@ -3,6 +3,8 @@
  * would have to be freed. */
 #ifndef PL_SCRIPT_WORLD_H
 #define PL_SCRIPT_WORLD_H
+#include "heap.h"
+
 #include <base/arena.h>
 #include <base/buf.h>
 #include <base/clock.h>
@@ -34,10 +36,14 @@ enum {
     PL_MAGIC_PATTERN = 0x54544150u
 };
 
+/* A pl_decimal with no more limbs than it uses: most have one, and every calculation makes some. */
 typedef struct pl_lua_decimal {
     uint32_t magic;
-    bool number; /* read from a JSON number and not computed with since: written as a JSON number again */
-    pl_decimal value;
+    uint16_t scale;
+    uint8_t used;
+    bool negative : 1;
+    bool number : 1; /* read from a JSON number and not computed with since: written as a JSON number again */
+    uint64_t limb[];
 } pl_lua_decimal;
 
 typedef struct pl_lua_record { /* the record, or an object or array within it */
@@ -46,12 +52,12 @@ typedef struct pl_lua_record { /* the record, or an object or array within it */
     uint64_t call; /* world.call while it may be used */
 } pl_lua_record;
 
-typedef struct pl_world pl_world;
+typedef struct pl_lua_envelope { /* m, or its headers */
+    uint32_t magic;
+    uint64_t call; /* as above */
+} pl_lua_envelope;
 
-typedef struct pl_heap {
-    size_t used, cap;
-    bool refused; /* since last asked: an allocation failed */
-} pl_heap;
+typedef struct pl_world pl_world;
 
 struct pl_world {
     lua_State *L;
@@ -63,6 +69,9 @@ struct pl_world {
     bool out_of_time, hook_tight;
     bool loading; /* the main chunk runs: it may define globals */
 
+    size_t least_used; /* of the heap, since the collector was last paced */
+    uint64_t entered;  /* how often */
+
     uint64_t call;         /* names the record call that is under way; 0: none */
     uint64_t calls;        /* so far */
     pl_record envelope;    /* what is given out inherits this; the script edits it as `m` */
@@ -73,7 +82,14 @@ struct pl_world {
     char decimal_text[PL_DECIMAL_TEXT_MAX];
 
     int ref_decimal, ref_record, ref_envelope, ref_headers, ref_array, ref_object; /* metatables */
-    int ref_record_ring[PL_WORLD_RING], ref_envelope_ring[PL_WORLD_RING];
+    struct { /* userdata in turn, anchored by their refs */
+        int ref;
+        pl_lua_record *record;
+    } record_ring[PL_WORLD_RING];
+    struct {
+        int ref;
+        pl_lua_envelope *envelope;
+    } envelope_ring[PL_WORLD_RING];
     int ref_loaded;
     int ref_emits; /* list of names that come first in a built record; 0: none */
 
@@ -103,6 +119,11 @@ static inline pl_world *pl_world_of(lua_State *L)
  * holding the whole story (first line: the message) and error the first line, class PL_REJECT, code 0 for reject() and
  * Lua's status else; PL_HALT when the heap is full even after collecting. world->message is "" on PL_OK. */
 pl_status pl_world_call(pl_world *world, lua_CFunction body, pl_error *error);
+/* The same in three steps, for who calls often: enter, one or more lua_pcall with PL_WORLD_HANDLER, which stands on the
+ * stack, and leave with the first status that is not LUA_OK, its error on the top of the stack. */
+enum { PL_WORLD_HANDLER = 1 };
+void pl_world_enter(pl_world *world);
+pl_status pl_world_leave(pl_world *world, int status, pl_error *error);
 /* For C code that works for long within one call: true when the call's time is over. */
 bool pl_world_out_of_time(pl_world *world);
 /* Raises "took longer than ..." at the script's line. */
@@ -111,6 +132,14 @@ int pl_world_raise_time(lua_State *L);
 void pl_world_load(lua_State *L, pl_str text, const char *name, int first_line);
 /* Raises with a message that a pl_error holds. */
 int pl_world_raise(lua_State *L, const pl_error *error);
+/* An error to be filled in; clearing all of its 300 bytes would show in what a record costs. */
+static inline void pl_error_open(pl_error *error)
+{
+    error->struct_size = sizeof *error;
+    error->error_class = error->code = 0;
+    error->retry_after_ms = 0;
+    error->option[0] = error->message[0] = '\0';
+}
 static inline _Noreturn void pl_raise_memory(lua_State *L)
 {
     luaL_error(L, "out of memory");
@@ -134,6 +163,12 @@ static inline uint32_t pl_magic_at(lua_State *L, int index)
     const uint32_t *word = lua_touserdata(L, index);
     return word ? *word : 0;
 }
+/* The userdata at index if it begins with that word, else NULL. */
+static inline void *pl_userdata_at(lua_State *L, int index, uint32_t magic)
+{
+    uint32_t *word = lua_touserdata(L, index);
+    return word && *word == magic ? word : NULL;
+}
 static inline bool pl_is_null(lua_State *L, int index)
 {
     return lua_touserdata(L, index) == (const void *)&pl_null_marker;
@@ -148,11 +183,31 @@ const char *pl_type_name(lua_State *L, int index);
 /* ---- decimal_lua.c ------------------------------------------------------------ */
 static inline const pl_lua_decimal *pl_to_decimal(lua_State *L, int index)
 {
-    return pl_magic_at(L, index) == PL_MAGIC_DECIMAL ? lua_touserdata(L, index) : NULL;
+    return pl_userdata_at(L, index, PL_MAGIC_DECIMAL);
+}
+static inline void pl_load_decimal(const pl_lua_decimal *from, pl_decimal *out)
+{
+    out->scale = from->scale;
+    out->used = from->used;
+    out->negative = from->negative;
+    for (uint32_t i = 0; i < from->used; i++)
+        out->limb[i] = from->limb[i];
+}
+static inline size_t pl_lua_format(const pl_lua_decimal *decimal, char out[PL_DECIMAL_TEXT_MAX])
+{
+    pl_decimal value;
+    pl_load_decimal(decimal, &value);
+    return pl_decimal_format(&value, out);
+}
+static inline double pl_lua_to_double(const pl_lua_decimal *decimal)
+{
+    pl_decimal value;
+    pl_load_decimal(decimal, &value);
+    return pl_decimal_to_double(&value);
 }
 void pl_push_decimal(lua_State *L, const pl_decimal *value, bool number);
 /* A decimal, an integer, or text that is a number (JSON's or the script's own). Raises with `what` in the message. */
-pl_decimal pl_check_decimal(lua_State *L, int index, const char *what);
+void pl_check_decimal(lua_State *L, int index, const char *what, pl_decimal *out);
 
 /* decimal { "0.5", doc = ".." }, the option type; its table is at index 2 (options_lua.c). */
 int pl_declare_decimal(lua_State *L);

@@ -81,7 +81,7 @@ static void test_every_allocation(void **state)
         if (n > 60)
             n += n / 20; /* the first ones one by one, then in growing steps */
     }
-    assert_true(failed > 100);
+    assert_true(failed > 60); /* small blocks of Lua are cut from slabs: test_every_heap refuses them */
     assert_true(all_of_it(0, &seen));
 }
 
@@ -91,7 +91,7 @@ static void test_every_heap(void **state)
     counts seen = {0};
     size_t heap = 256;
     int failed = 0;
-    for (; !all_of_it(heap, &seen); heap += 512) {
+    for (; !all_of_it(heap, &seen); heap += 160) {
         assert_true(heap < 1 << 20);
         failed++;
     }
