@@ -272,14 +272,21 @@ static int decimal_number(lua_State *L)
 
 static int decimal_call(lua_State *L)
 {
-    const pl_lua_decimal *decimal = pl_to_decimal(L, 2);
-    if (decimal && !decimal->number) {
-        lua_settop(L, 2);
-        return 1;
-    }
-    if (lua_istable(L, 2))
-        return pl_declare_decimal(L);
     pl_decimal value;
+    const pl_lua_decimal *decimal;
+    switch (lua_type(L, 2)) {
+    case LUA_TTABLE:
+        return pl_declare_decimal(L);
+    case LUA_TUSERDATA:
+        decimal = pl_to_decimal(L, 2);
+        if (decimal && !decimal->number) {
+            lua_settop(L, 2);
+            return 1;
+        }
+        break;
+    default:
+        break;
+    }
     pl_check_decimal(L, 2, "decimal", &value);
     pl_push_decimal(L, &value, false);
     return 1;

@@ -114,13 +114,14 @@ static pl_slab *new_slab(pl_heap *heap, uint32_t class)
     return slab;
 }
 
-static void *take_small(pl_heap *heap, uint32_t class)
+static inline void *take_small(pl_heap *heap, uint32_t class)
 {
     pl_slab *slab = heap->open[class];
-    if (!slab)
+    if (!slab) {
         slab = new_slab(heap, class);
-    if (!slab)
-        return NULL;
+        if (!slab)
+            return NULL;
+    }
     block *taken = slab->free;
     slab->free = taken->next;
     slab->live++;
@@ -129,7 +130,16 @@ static void *take_small(pl_heap *heap, uint32_t class)
     return taken;
 }
 
-static void free_small(pl_heap *heap, void *small)
+static void retire_slab(pl_heap *heap, pl_slab *slab)
+{
+    if (!slab->next && !slab->before) /* one is kept open, lest one block go to and fro */
+        return;
+    close_slab(heap, slab);
+    slab->next = heap->empty;
+    heap->empty = slab;
+}
+
+static inline void free_small(pl_heap *heap, void *small)
 {
     pl_slab *slab = slab_of(small);
     block *freed = small;
@@ -137,34 +147,29 @@ static void free_small(pl_heap *heap, void *small)
         open_slab(heap, slab);
     freed->next = slab->free;
     slab->free = freed;
-    if (--slab->live > 0 || (!slab->next && !slab->before)) /* one is kept open, lest one block go to and fro */
-        return;
-    close_slab(heap, slab);
-    slab->next = heap->empty;
-    heap->empty = slab;
+    if (--slab->live == 0)
+        retire_slab(heap, slab);
 }
 
 /* A large block that shrank to a small size when there was no memory for a slab. */
 static bool is_stray(const pl_heap *heap, const void *small)
 {
-    if (heap->strays == 0)
-        return false;
     for (const pl_region *region = heap->regions; region; region = region->next)
         if ((uintptr_t)small - (uintptr_t)region < REGION_BYTES)
             return false;
     return true;
 }
 
-static void *take(pl_heap *heap, size_t size)
+static inline void *take(pl_heap *heap, size_t size)
 {
     return size <= SMALL_MAX ? take_small(heap, class_of(size)) : pl_realloc(NULL, size, 1);
 }
 
-static void give_back(pl_heap *heap, void *old, size_t size)
+static inline void give_back(pl_heap *heap, void *old, size_t size)
 {
     if (size > SMALL_MAX) {
         pl_free(old);
-    } else if (is_stray(heap, old)) {
+    } else if (heap->strays > 0 && is_stray(heap, old)) {
         heap->strays--;
         pl_free(old);
     } else {
@@ -173,7 +178,7 @@ static void give_back(pl_heap *heap, void *old, size_t size)
 }
 
 /* A shrink must not fail (manual, lua_Alloc): where memory for the smaller block is short, the old one does as well. */
-static void *resize(pl_heap *heap, void *old, size_t old_size, size_t size)
+static __attribute__((noinline)) void *resize(pl_heap *heap, void *old, size_t old_size, size_t size)
 {
     bool was_small = old_size <= SMALL_MAX, shrinks = size <= old_size;
     if (!was_small && size > SMALL_MAX) {
@@ -200,8 +205,8 @@ void *pl_heap_allocate(void *self, void *old, size_t old_size, size_t size)
     pl_heap *heap = self;
     if (size == 0) {
         if (old) {
-            give_back(heap, old, old_size);
             heap->used -= old_size;
+            give_back(heap, old, old_size);
         }
         return NULL;
     }
@@ -211,7 +216,7 @@ void *pl_heap_allocate(void *self, void *old, size_t old_size, size_t size)
         return NULL;
     void *block = old ? resize(heap, old, old_size, size) : take(heap, size);
     if (block)
-        heap->used = heap->used - old_size + size;
+        heap->used += size - old_size;
     return block;
 }
 

@@ -165,9 +165,10 @@ static pl_value decimal_value(pl_world *world, const pl_lua_decimal *decimal)
 
 static pl_value userdata_value(lua_State *L, int index)
 {
+    const pl_lua_decimal *decimal = pl_to_decimal(L, index);
+    if (decimal)
+        return decimal_value(pl_world_of(L), decimal);
     switch (pl_magic_at(L, index)) {
-    case PL_MAGIC_DECIMAL:
-        return decimal_value(pl_world_of(L), lua_touserdata(L, index));
     case PL_MAGIC_NULL:
         return (pl_value){.type = PL_NIL};
     case PL_MAGIC_RECORD:
