@@ -4,9 +4,8 @@ static const char DEAD_LETTER_PREFIX[] = "plumbline.";
 
 bool lines_is_json(const file_lines *lines, pl_str text)
 {
-    pl_doc *doc;
     pl_error error = {.struct_size = sizeof error};
-    return lines->json && lines->json->parse(lines->host, text, &doc, &error) == PL_OK;
+    return lines->json && lines->json->valid(lines->host, text, &error) == PL_OK;
 }
 
 static pl_str header_text(const pl_field *header)

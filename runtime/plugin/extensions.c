@@ -30,6 +30,18 @@ static pl_status json_parse(const pl_host *host, pl_str text, pl_doc **doc, pl_e
     return PL_OK;
 }
 
+static pl_status json_valid(const pl_host *host, pl_str text, pl_error *error)
+{
+    pl_instance *instance = pl_instance_of(host);
+    if (!instance->checker)
+        instance->checker = pl_json_reader_new();
+    if (!instance->checker)
+        return pl_fail(error, PL_RETRY, "no memory");
+    pl_status status = pl_json_load_copy(instance->checker, text, PL_JSON_FULL, error);
+    pl_json_unload(instance->checker, PL_INSTANCE_DOC_KEEP_BYTES);
+    return status;
+}
+
 static bool json_get(const pl_doc *doc, pl_str path, pl_value *value)
 {
     return pl_json_find(doc->reader, path, value, NULL) == PL_OK;
@@ -98,7 +110,7 @@ static pl_status store_put(const pl_host *host, pl_str key, pl_str value, pl_err
 const void *pl_host_extension(const pl_host *host, const char *id)
 {
     static const pl_http http = {sizeof http, http_request};
-    static const pl_json json = {sizeof json, json_parse, json_get, json_count};
+    static const pl_json json = {sizeof json, json_parse, json_get, json_count, json_valid};
     static const pl_budget budget = {sizeof budget, budget_bytes};
     static const pl_store store = {sizeof store, store_get, store_put};
     if (strcmp(id, "pl.http/1") == 0)

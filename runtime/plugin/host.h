@@ -50,6 +50,7 @@ struct pl_instance {
     pl_buf rendered, stored;
     struct pl_doc docs[PL_INSTANCE_DOCS_MAX];
     size_t doc_count;
+    pl_json_reader *checker; /* of pl_json.valid */
 };
 
 pl_instance *pl_instance_of(const pl_host *host);

@@ -106,6 +106,7 @@ void pl_host_release(pl_instance *instance)
         pl_free(instance->paths[i]);
     for (size_t i = 0; i < PL_INSTANCE_DOCS_MAX; i++)
         pl_json_reader_free(&instance->docs[i].reader);
+    pl_json_reader_free(&instance->checker);
     pl_template_free(&instance->template);
     pl_free(instance->template_text);
 }

@@ -20,6 +20,7 @@
  * marked "frozen" never change.
  *
  * Changelog
+ *   0.2  pl_json.valid.
  *   0.1  first version.
  */
 #ifndef PL_PLUGIN_H
@@ -36,7 +37,7 @@ extern "C" {
 
 #define PL_MAGIC 0x314E4C50u /* "PLN1", little endian */
 #define PL_ABI_MAJOR 0u      /* differs from the host's: refused */
-#define PL_ABI_MINOR 1u      /* above the host's: refused */
+#define PL_ABI_MINOR 2u      /* above the host's: refused */
 #define PL_HAS(p, m) ((p)->struct_size >= offsetof(__typeof__(*(p)), m) + sizeof((p)->m))
 
 /* ---- Status and errors ------------------------------------------------- */
@@ -229,13 +230,15 @@ typedef struct pl_doc pl_doc;
 typedef struct pl_json { /* "pl.json/1": the record's own JSON document */
     uint32_t struct_size;
     /* [worker] Whole-document validation, depth 64. PL_REJECT with the byte offset
-     * when it is not JSON. Lives until next, poll or write returns. */
+     * when it is not JSON. Lives until next, poll or write returns; at most 64 at once. */
     pl_status (*parse)(const pl_host *, pl_str text, pl_doc **, pl_error *);
     /* [worker] Path as in PL_OPT_FIELD, "" is the root. false: absent. Numbers that fit are
      * PL_INT, all others PL_DECIMAL with the digits that arrived; objects and arrays PL_JSON. */
     bool (*get)(const pl_doc *, pl_str path, pl_value *);
     /* [worker] Elements of the array at path; -1: no array there. */
     int64_t (*count)(const pl_doc *, pl_str path);
+    /* [worker] Since 0.2. As parse, but nothing stays: for any number of texts. */
+    pl_status (*valid)(const pl_host *, pl_str text, pl_error *);
 } pl_json;
 
 typedef struct pl_budget { /* "pl.budget/1" */

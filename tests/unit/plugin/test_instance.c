@@ -242,6 +242,10 @@ static void test_json_documents(void **state)
     assert_int_equal(json->parse(g.host, PL_S("{\"a\":tru}"), &doc, &error), PL_FAILED);
     assert_int_equal(error.error_class, PL_REJECT);
     int opened = 0;
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(json->valid(g.host, PL_S("{\"a\":1}"), &error), PL_OK);
+        assert_int_equal(json->valid(g.host, PL_S("{\"a\":}"), &error), PL_FAILED);
+    }
     while (opened < 1000 && json->parse(g.host, PL_S("[1]"), &doc, &error) == PL_OK)
         opened++;
     assert_in_range(opened, 10, 100); /* bounded */

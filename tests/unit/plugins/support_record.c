@@ -109,6 +109,12 @@ static pl_status json_parse(const pl_host *host, pl_str text, pl_doc **doc, pl_e
     return pl_json_load_copy(made->reader, text, PL_JSON_FULL, error);
 }
 
+static pl_status json_valid(const pl_host *host, pl_str text, pl_error *error)
+{
+    pl_doc *doc;
+    return json_parse(host, text, &doc, error);
+}
+
 static bool json_get(const pl_doc *doc, pl_str path, pl_value *value)
 {
     return pl_json_find(doc->reader, path, value, NULL) == PL_OK;
@@ -129,4 +135,5 @@ const pl_json stub_json_table = {
     .parse = json_parse,
     .get = json_get,
     .count = json_count,
+    .valid = json_valid,
 };
