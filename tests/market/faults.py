@@ -4,6 +4,7 @@ GET /_fault?kind=KIND[&count=N][&retry_after=S][&seconds=S] on the port of the s
 N requests (default 1; -1 for ever) meet it. kind=none clears what is left.
 """
 
+import gzip
 import socket
 import struct
 import time
@@ -23,7 +24,7 @@ STATUS = {
 # Put in place of the price in the right answer.
 PRICE = {"nan": "NaN", "zero": "0", "negative": "-1.5", "huge": "1e999", "null": "null", "text": '"abc"'}
 # The right answer, sent badly, or cut.
-TRANSPORT = ("truncated", "slow", "endless", "reset")
+TRANSPORT = ("truncated", "slow", "endless", "bomb", "reset")
 MISSING = "missing_id"
 # What the chain answers wrongly; see chain.py. A frozen chain publishes no round until kind=thaw.
 RPC = ("chain_id", "decimals", "description", "no_code", "limited", "revert", "unpublished", "short", "future",
@@ -32,6 +33,7 @@ SWITCH = ("freeze", "thaw")
 
 ENDLESS_BYTES = 1 << 30    # even an endless body ends
 ENDLESS_S = 60
+BOMB_BYTES = 64 << 20      # unpacked; on the wire a thousandth of it
 SLOW_S = 10.0
 
 
@@ -95,6 +97,12 @@ def send_badly(handler, fault, body):
         for byte in raw:
             handler.wfile.write(bytes([byte]))
             time.sleep(fault.seconds / len(raw))
+    elif fault.kind == "bomb":
+        packed = gzip.compress(b" " * BOMB_BYTES)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", str(len(packed)))
+        handler.end_headers()
+        handler.wfile.write(packed)
     else:
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()

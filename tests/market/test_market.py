@@ -1,5 +1,6 @@
 """The simulated market keeps the shapes that it claims: python3 -m unittest discover -s tests/market"""
 
+import gzip
 import http.client
 import json
 import os
@@ -256,6 +257,17 @@ class Faults(Running):
         begun = time.monotonic()
         json.loads(self.ask()[2])
         self.assertGreaterEqual(time.monotonic() - begun, 0.25)
+
+    def test_a_packed_answer_unpacks_to_very_much(self):
+        self.fault("coingecko", kind="bomb")
+        link = http.client.HTTPConnection(urlsplit(self.at["coingecko"]).netloc, timeout=10)
+        link.request("GET", SIMPLE)
+        with link.getresponse() as answer:
+            packed = answer.read()
+            self.assertEqual(answer.headers["Content-Encoding"], "gzip")
+        link.close()
+        self.assertLess(len(packed), faults.BOMB_BYTES // 100)
+        self.assertEqual(len(gzip.decompress(packed)), faults.BOMB_BYTES)
 
     def test_endless_ends_with_its_client(self):
         self.fault("coingecko", kind="endless")
