@@ -10,6 +10,7 @@
         kafka.read("api_price")                      # [{partition, offset, ts, key, payload, headers?}, ...], the whole topic
         kafka.read_json("api_price")                 # [{"price": "1800.1"}, ...]
         kafka.topics()                               # {"api_price": 3}
+        kafka.ends("api_price")                      # {partition: next offset}
         kafka.grow_topic("api_price", 4)
         kafka.group_offsets("my-group", "api_price") # {partition: next offset}
         kafka.brokers[0].kill(); kafka.brokers[0].start()

@@ -295,6 +295,12 @@ class Kafka:
                               f"{done.stderr.decode(errors='replace')}")
         return done.stdout
 
+    def ends(self, topic):
+        """{partition: the offset that the next record will get}."""
+        asked = [word for partition in range(self.topics()[topic]) for word in ("-t", f"{topic}:{partition}:-1")]
+        lines = self._kcat("-Q", *asked).decode().splitlines()     # "topic [0] offset 12"
+        return {int(line.rsplit("[", 1)[1].split("]")[0]): int(line.rsplit(" ", 1)[1]) for line in lines}
+
     def produce(self, topic, records, partition=None):
         """Write records: each a value, or a pair (key, value); text or bytes. Waits for all acknowledgements."""
         def text(part):
