@@ -31,7 +31,9 @@ typedef struct wild_sink {
         uint32_t ids[64];
     } open[32];
     uint32_t open_count;
-    uint32_t last[2][LANES]; /* synchronous: greatest number + 1 that was settled, by source and lane */
+    uint32_t last[2][LANES];   /* synchronous: greatest number + 1 that was settled, by source and lane */
+    uint32_t newest[2][LANES]; /* greatest number + 1 that it was given, settled or not */
+    uint8_t given[2][LANES][RECORDS];
 } wild_sink;
 
 struct world {
@@ -221,6 +223,19 @@ static pl_status write_sync(wild_sink *sink, uint64_t ticket, const uint32_t *id
     return PL_OK;
 }
 
+/* What it is given for the first time comes in the lane's order, whatever was given back or read again in between. */
+static void check_order(wild_sink *sink, const uint32_t *ids, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t source = ids[i] / (LANES * RECORDS), lane = ids[i] / RECORDS % LANES, number = ids[i] % RECORDS;
+        if (!sink->given[source][lane][number]) {
+            assert_true(number >= sink->newest[source][lane]);
+            sink->newest[source][lane] = number + 1;
+        }
+        sink->given[source][lane][number] = 1;
+    }
+}
+
 static pl_status write_of(void *self, const pl_batch *batch, int64_t deadline_ns, pl_error *error)
 {
     (void)deadline_ns;
@@ -231,6 +246,8 @@ static pl_status write_of(void *self, const pl_batch *batch, int64_t deadline_ns
     assert_true(batch->count <= 64);
     for (uint32_t i = 0; i < batch->count; i++)
         ids[i] = id_in(sink, batch->records[i]);
+    if (!sink->world->scripted && !sink->letters) /* the script puts some off */
+        check_order(sink, ids, batch->count);
     if (!sink->async)
         return write_sync(sink, batch->ticket, ids, batch->count, error);
     sink->open[sink->open_count].ticket = batch->ticket;
