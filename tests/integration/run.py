@@ -100,8 +100,9 @@ def once_more(tests, bad, quiet):
     return len(unstable)
 
 
-def main():
-    known = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(folder=HERE, description=__doc__):
+    """Run the tests of `folder` (tests/faults has its own)."""
+    known = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     known.add_argument("names", nargs="*", metavar="NAME")
     known.add_argument("--build", help="build directory (default: $PLUMBLINE_BUILD, else build)")
     known.add_argument("--quiet", action="store_true", help="do not name the passed ones")
@@ -110,7 +111,7 @@ def main():
     if args.build:
         os.environ["PLUMBLINE_BUILD"] = args.build
     loader = unittest.TestLoader()
-    found = list(flat(loader.discover(str(HERE), "test_*.py", str(HERE))))
+    found = list(flat(loader.discover(str(folder), "test_*.py", str(folder))))
     tests = [t for t in found if not args.names or any(n in t.id() for n in args.names)]
     if args.list:
         print("\n".join(t.id() for t in tests))

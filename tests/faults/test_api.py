@@ -1,0 +1,180 @@
+"""What is polled answers late, badly, too much, or takes back what it said."""
+
+import re
+import time
+import urllib.parse
+from datetime import datetime
+
+import oracle
+import servers
+import support
+from fault import Fault, KafkaFault
+from proxy import Http, Proxy
+from support.market import Market
+
+MIB = 1 << 20
+
+
+def seconds(text):
+    return datetime.fromisoformat(text).timestamp()
+
+
+class Polled(Fault):
+    EVERY_S = 0.5
+
+    def setUp(self):
+        super().setUp()
+        self.market = self.enterContext(Market(self.dir / "market", "--speed", "60"))
+        at = urllib.parse.urlsplit(self.market.env["COINGECKO_URL"])
+        self.proxy = self.enterContext(Proxy(at.port, Http))
+        self.url = f"http://127.0.0.1:{self.proxy.port}{at.path}"
+
+    def poll(self, more=""):
+        """A pipeline that polls one pair: samples.jsonl, gaps.jsonl; started, and seen to work."""
+        self.pipeline("poll.yaml", f'''
+            sources:
+              prices:
+                plugin: coingecko
+                with: {{ pairs: [ETH-USD], every: 500ms, timeout: 2s, base_url: "{self.url}" {more} }}
+            sinks:
+              samples: {{ from: prices, plugin: file, with: {{ path: samples.jsonl }} }}
+              gaps: {{ from: prices.gaps, plugin: file, with: {{ path: gaps.jsonl }} }}
+        ''')
+        run = self.start("run", "poll.yaml")
+        self.wait_samples(run)
+        return run
+
+    def wait_samples(self, run, more=3):
+        enough = len(self.lines("samples.jsonl")) + more
+        run.wait_for(lambda: len(self.lines("samples.jsonl")) >= enough, 60, f"{more} more samples")
+
+    def wait_gaps(self, run, count):
+        run.wait_for(lambda: len(self.lines("gaps.jsonl")) >= count, 60, f"{count} gaps")
+
+    def check_ticks(self, run):
+        """Every tick left a sample or a gap: their number fits the time between the first and the last. No sample is false."""
+        run.stop()
+        samples, gaps = self.records("samples.jsonl"), self.records("gaps.jsonl")
+        times = sorted([seconds(r["fetched_at"]) for r in samples] + [seconds(r["at"]) for r in gaps])
+        due = (times[-1] - times[0]) / self.EVERY_S + 1
+        # A sample's time is that of its answer, up to the time-out after its tick.
+        self.assertLess(abs(len(times) - due), 1.5 + 2 / self.EVERY_S, f"{len(samples)} samples, {len(gaps)} gaps, {due:.1f} ticks")
+        served = {row["price"] for row in self.market.journal("coingecko") if row["fault"] is None and row["pair"] == "ETH-USD"}
+        self.assertEqual({r["price"] for r in samples} - served, set())
+        return samples, gaps
+
+    def test_12_retry_after_is_honoured(self):
+        run, wait_s = self.poll(), 3
+        self.market.fault("coingecko", "429", retry_after=wait_s)
+        run.wait_log("429", 60)
+        self.wait_samples(run)
+        _, gaps = self.check_ticks(run)
+        refused = next(at for at, kind in self.proxy.answers if kind == "429")
+        again = min(at for at in self.proxy.requests if at > refused)
+        self.assertGreaterEqual(again - refused, wait_s - 0.01, "asked again before Retry-After was over")
+        self.assertGreaterEqual(len(gaps), int(wait_s / self.EVERY_S) - 1)
+        self.assertEqual({gap["kind"] for gap in gaps}, {"gap"})
+        self.assertEqual(len(re.findall(" warn prices: ", run.stderr)), 1, run.stderr)
+
+    def test_13_html_and_truncated_json_are_gaps(self):
+        run = self.poll()
+        for number, kind in enumerate(("html", "truncated", "not_object", "empty"), 1):
+            before = len(self.lines("gaps.jsonl"))
+            self.market.fault("coingecko", kind)
+            self.wait_gaps(run, before + 1)
+            self.wait_samples(run)
+        _, gaps = self.check_ticks(run)
+        self.assertEqual(sum("answer" in gap["reason"] or "JSON" in gap["reason"] for gap in gaps), 4, gaps)
+
+    def test_14_false_prices_make_no_sample(self):
+        run = self.poll()
+        for kind in ("nan", "huge", "negative", "zero"):
+            before = len(self.lines("gaps.jsonl"))
+            self.market.fault("coingecko", kind)
+            self.wait_gaps(run, before + 1)
+            self.wait_samples(run)
+        self.check_ticks(run)
+
+    def test_15_slow_endless_and_packed_answers(self):
+        """Bounded time: the next polls come. Bounded memory: a body of a gigabyte, or one that unpacks to 64 MiB."""
+        run = self.poll()
+        peak = self.peak_memory(run)
+        for kind in ("slow", "endless", "bomb"):
+            before = len(self.lines("gaps.jsonl"))
+            self.market.fault("coingecko", kind, seconds=60)
+            self.wait_gaps(run, before + 1)
+            self.wait_samples(run)
+        self.proxy.stall()                 # the connection is taken, and then nothing comes
+        self.wait_gaps(run, len(self.lines("gaps.jsonl")) + 1)
+        self.proxy.go_on()
+        self.wait_samples(run)
+        self.check_memory(self.peak_memory(run), peak + 16 * MIB)
+        self.check_ticks(run)
+
+
+class Values(KafkaFault):
+    GOOD = '{"n":%d,"kind":"api","source":"a","pair":"ETH-USD","price":"2000.5","fetched_at":"2026-05-01T10:00:00Z"}'
+    BAD = {"NaN": "JSON", "1e999": "1e999|number", "-1.5": "above 0", '"NaN"': "above 0", '"-1.5"': "above 0", "0": "above 0"}
+
+    def test_14_nan_1e999_and_negative_prices_are_dead_letters(self):
+        count, topic = 1000, self.topic(2)
+        spoilt = {40 * at + 7: value for at, value in enumerate(list(self.BAD) * 3)}
+        self.kafka.produce(topic, [(f"k{n % 5}", (self.GOOD % n).replace('"2000.5"', spoilt.get(n, '"2000.5"'))) for n in range(count)])
+        self.pipeline("valid.yaml", f'''
+            dead_letter: rejected
+            sources: {{ in: {{ plugin: kafka, with: {{ brokers: "{self.kafka.bootstrap}", topics: {topic}, group: {self.name("g")} }} }} }}
+            transforms: {{ valid: {{ from: in, script: "{support.REPO}/scripts/validate.lua" }} }}
+            sinks:
+              out: {{ from: valid, plugin: file, with: {{ path: out.jsonl }} }}
+              rejected: {{ plugin: file, with: {{ path: rejected.jsonl }} }}
+        ''')
+        run = self.start("run", "valid.yaml")
+        run.wait_for(lambda: len(self.lines("out.jsonl")) + len(self.lines("rejected.jsonl")) >= count, 60, "all are somewhere")
+        run.stop()
+        self.judge(oracle.of_lines(self.dir / "out.jsonl"), set(range(count)) - spoilt.keys(), ordered=False)
+        found = {}
+        for letter in self.dead_letters():
+            payload = letter["payload"]
+            n = payload["n"] if isinstance(payload, dict) else int(re.search(r'"n":(\d+)', payload)[1])
+            found[n] = letter["headers"]["plumbline.reason"]
+        self.assertEqual(found.keys(), spoilt.keys(), "exactly those")
+        for n, value in spoilt.items():
+            self.assertRegex(found[n], self.BAD[value], value)
+
+
+class Reorg(Fault):
+
+    def test_16_a_reorg_is_corrected(self):
+        """Three rounds are undone and published anew with other answers: the last word on each is the chain's own."""
+        node = self.enterContext(servers.Anvil(self.dir / "anvil", timestamp=int(time.time()) - 3600))
+        feeds = servers.Feeds(node)
+        feeds.push({"ETH/USD": "1999", "BTC/USD": "70000", "LINK/USD": "13"})
+        self.pipeline("chain.yaml", f'''
+            include: ["{support.REPO}/pipelines/include/chainlink.yaml"]
+            sources: {{ feeds: {{ plugin: chainlink }} }}
+            sinks: {{ out: {{ from: feeds, plugin: file, with: {{ path: out.jsonl }} }} }}
+        ''')
+        run = self.start("run", "chain.yaml", env={"ETH_RPC_URL": node.url, "CHAIN_EVERY": "100ms"})
+        def recorded():
+            truth = feeds["ETH/USD"].latest()
+            run.wait_for(lambda: self.newest().get(str(truth["agg_round"])) == str(truth["answer"]), 60, f"{truth} is recorded")
+        def push(price):
+            feeds["ETH/USD"].push(price)
+            recorded()
+        recorded()
+        for price in range(2000, 2007):
+            push(price)
+        undone = self.newest()
+        node.reorg(3)
+        run.wait_log("ETH-USD went back from round", 60)
+        for price in range(3001, 3004):
+            push(price)
+        run.stop()
+        truth = {str(row["agg_round"]): str(row["answer"]) for row in feeds["ETH/USD"].rounds()}
+        found = self.newest()
+        self.assertEqual(found, truth)
+        self.assertEqual(sum(found[number] != answer for number, answer in undone.items()), 3, "three of them are others now")
+
+    def newest(self):
+        """{round: the answer recorded last} of ETH-USD."""
+        return {r["agg_round"]: r["answer_raw"] for r in self.records("out.jsonl") if r["pair"] == "ETH-USD"}
