@@ -36,7 +36,7 @@
     X(url_set)                                                                                                         \
     X(url_strerror)
 
-#define PL_LIBCURL_MEMBER(name) __typeof__(curl_##name) *name;
+#define PL_LIBCURL_MEMBER(name) __typeof__(curl_##name) *(name);
 typedef struct pl_libcurl {
     PL_LIBCURL(PL_LIBCURL_MEMBER)
 } pl_libcurl;
