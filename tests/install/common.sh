@@ -3,7 +3,7 @@
 build_packages=(cmake ninja-build gcc g++ libc6-dev pkg-config libcurl4-openssl-dev liblua5.4-dev libpq-dev
   librdkafka-dev libsimdjson-dev libsqlite3-dev libyaml-dev python3)
 demo_packages=(sqlite3)
-test_packages=(ccache clang clang-format clang-tidy git libcmocka-dev llvm tzdata)
+test_packages=(ccache clang clang-format clang-tidy git libcmocka-dev llvm tzdata valgrind)
 
 compose_packages=(binutils debootstrap python3-jsonschema python3-yaml)
 command -v npm >/dev/null || compose_packages+=(npm)     # one from elsewhere (NodeSource) will do, and excludes Debian's

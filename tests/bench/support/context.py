@@ -39,13 +39,14 @@ def run(argv, what, seconds=1800, **options):
 
 class Context:
     """directory: for this run's files; build: the build directory; pairs: how often each subject runs; scale: the
-    number of records a work asks for is multiplied by it."""
+    number of records a work asks for is multiplied by it; quick: as short as it can be and still show that all works."""
 
-    def __init__(self, directory, build, pairs, scale):
-        self.directory, self.build, self.pairs, self.scale = directory, build, pairs, scale
+    def __init__(self, directory, build, scale, quick=False):
+        self.directory, self.build, self.scale, self.quick = directory, build, scale, quick
+        self.pairs = 1
         self._serial = itertools.count(1)
         self._inputs = {}
-        self.skipped = []
+        self.skipped, self.failed = [], []
 
     def serial(self):
         return next(self._serial)
@@ -57,6 +58,11 @@ class Context:
         """A subject that can't be had here: one line, and a line in the results."""
         self.say(f"  skipped {subject}: {reason}")
         self.skipped.append({"subject": subject, "reason": reason})
+
+    def fail(self, subject, reason):
+        """A subject that was at hand and did not do its work: a row of the table that says so."""
+        self.say(f"  failed {subject}: {reason}")
+        self.failed.append({"subject": subject, "reason": " ".join(str(reason).split("\n")[0].split())})
 
     def records(self, count):
         return max(1000, int(count * self.scale))

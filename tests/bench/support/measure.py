@@ -109,8 +109,8 @@ def sample_of(found, records, seconds=None, **more):
 
 
 def alternate(ctx, subjects, records, baseline):
-    """Run all subjects `ctx.pairs` times, in turn, each round beginning with another. {name: [Sample, ...]}; a subject
-    that can't be run is left out, with its reason, unless it is the baseline."""
+    """Run all subjects `ctx.pairs` times, in turn, each round beginning with another. {name: [Sample, ...]}. A subject that
+    fails, in whatever way, is told, and left out from then on; without the baseline there is no work, and it raises."""
     samples = {subject.name: [] for subject in subjects}
     for number in range(ctx.pairs):
         first = number % len(subjects)
@@ -119,11 +119,11 @@ def alternate(ctx, subjects, records, baseline):
                 continue
             try:
                 sample = subject.sample(max(1, int(records * subject.share)))
-            except BenchError as error:
+            except Exception as error:   # a peer's failure, of whatever kind, is a row and not the end of the run
                 if subject.name == baseline:
                     raise
                 ctx.say(f"  {subject.name}: {error}")
-                ctx.skip(subject.name, str(error).splitlines()[0])
+                ctx.fail(subject.name, str(error) or repr(error))
                 del samples[subject.name]
                 continue
             samples[subject.name].append(sample)

@@ -14,9 +14,18 @@ _TELEGRAF_TAGS = ("custom inputs.tail inputs.kafka_consumer processors.starlark 
                   "outputs.postgresql parsers.json serializers.json").replace(" ", ",")
 
 
+# Those that a variable names: name in the tables, variable, folder of their configurations, words before the file's name.
+GIVEN = (("Fluent Bit, Lua", "FLUENT_BIT", "fluent-bit", ["-c"]),
+         ("Vector, VRL", "VECTOR", "vector", ["--quiet", "--config"]),
+         ("Bento, Bloblang", "BENTO", "bento", ["-c"]))
+
+
 def config(tool, name):
     """tests/bench/peers/TOOL/NAME.*"""
-    return next((BENCH / "peers" / tool).glob(f"{name}.*"))
+    found = sorted((BENCH / "peers" / tool).glob(f"{name}.*"))
+    if not found:
+        raise BenchError(f"tests/bench/peers/{tool}/ has no configuration for {name}")
+    return found[0]
 
 
 def given(ctx, tool, variable):
@@ -26,8 +35,19 @@ def given(ctx, tool, variable):
         ctx.skip(tool, f"${variable} names no binary")
         return None
     if not os.access(path, os.X_OK):
-        raise BenchError(f"{variable}={path}: no such program")
+        ctx.fail(tool, f"{variable}={path}: no such program")
+        return None
     return pathlib.Path(path).absolute()
+
+
+def all_given(ctx, name):
+    """[(name in the tables, command line)] of the tools that are at hand for the work of that name. The others are told."""
+    found = []
+    for tool, variable, folder, words in GIVEN:
+        binary = given(ctx, tool, variable)
+        if binary:
+            found.append((tool, [binary, *words, config(folder, name)]))
+    return found
 
 
 def telegraf(ctx):

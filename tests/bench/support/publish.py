@@ -10,8 +10,9 @@ PAGE = REPO / "docs" / "benchmarks.md"
 
 
 def lines_below(result):
-    """What stands below a table: promises kept or not, and what was skipped."""
+    """What stands below a table: promises kept or not, what failed, and what was not at hand."""
     found = [f"- {'kept' if p['kept'] else '**not kept**'}: {p['promise']}: {p['measured']}" for p in result["promises"]]
+    found += [f"- failed: {f['subject']}: {f['reason']}" for f in result.get("failed", [])]
     return found + [f"- not measured: {s['subject']} ({s['reason']})" for s in result["skipped"]]
 
 

@@ -16,6 +16,8 @@ MORE = {
     "cpu_ns_per_kb": ("CPU ns per kB", lambda v: f"{v:,.0f}"),
     "idle_cpu_ms": ("CPU ms a second", lambda v: f"{v:.1f}"),
     "idle_pss_kb": ("idle PSS MB", lambda v: f"{v / 1024:.1f}"),
+    "backlog_rss_kb": ("peak RSS MB", lambda v: f"{v / 1024:.1f}"),
+    "over_kb": ("above its memory MB", lambda v: f"{v / 1024:+.1f}"),
 }
 
 
@@ -32,6 +34,7 @@ def rows_of(result):
                      speed=subject["rate"] / base["rate"] if base["rate"] else 0,
                      cpu=subject["cpu_per_million_s"] / base["cpu_per_million_s"] if base["cpu_per_million_s"] else 0)
         rows.append([subject["name"], *[write(cells[key]) if key in cells else "" for key, _, write in columns]])
+    rows += [[f["subject"], "failed", *[""] * (len(columns) - 1)] for f in result.get("failed", [])]
     return rows
 
 

@@ -8,6 +8,7 @@ from support.context import BENCH, run
 from support.measure import BenchError, Process, Subject, sample_of
 
 RECORDS = 1_000_000
+PAIRS = 5
 BASELINE = "plumbline"
 COLUMNS = ["rate", "spread", "cpu_per_million_s", "peak_rss_kb", "speed", "cpu"]
 LIMIT, LUA = "hand-written C++, simdjson", "the bare Lua call on C stubs"
@@ -97,13 +98,7 @@ def subjects(ctx):
     if binary:
         argv = [binary, "--config", peers.config("telegraf", "file_lua_file"), "--non-strict-env-handling"]
         found.append(Subject("Telegraf, Starlark", work.peer(argv), 0.1, "floats; round_id loses digits"))
-    for tool, variable, argv in (
-            ("Fluent Bit, Lua", "FLUENT_BIT", ["-c", peers.config("fluent-bit", "file_lua_file")]),
-            ("Vector, VRL", "VECTOR", ["--config", peers.config("vector", "file_lua_file"), "--quiet"]),
-            ("Bento, Bloblang", "BENTO", ["-c", peers.config("bento", "file_lua_file")])):
-        binary = peers.given(ctx, tool, variable)
-        if binary:
-            found.append(Subject(tool, work.peer([binary, *argv]), 0.1))
+    found += [Subject(name, work.peer(argv), 0.1) for name, argv in peers.all_given(ctx, "file_lua_file")]
     return found
 
 

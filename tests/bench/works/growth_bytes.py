@@ -4,6 +4,7 @@ is dropped."""
 from support.growth import COLUMNS, point   # noqa: F401
 
 RECORDS = 500_000
+PAIRS = 3
 BASELINE = "100 B"
 TEMPLATE = '{"pair":"{key}","price":"{rand:1000.00..4999.99}","debug":"{pad}"}'
 

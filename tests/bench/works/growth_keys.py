@@ -3,6 +3,7 @@
 from support.growth import COLUMNS, judge_flat, point   # noqa: F401
 
 RECORDS = 1_000_000
+PAIRS = 3
 BASELINE = "10 keys"
 judge = judge_flat(BASELINE)
 

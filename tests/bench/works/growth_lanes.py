@@ -3,6 +3,7 @@
 from support.growth import COLUMNS, judge_flat, point   # noqa: F401 (the harness reads COLUMNS)
 
 RECORDS = 500_000
+PAIRS = 3
 BASELINE = "1 lane"
 judge = judge_flat(BASELINE)
 

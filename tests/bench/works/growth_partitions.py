@@ -5,6 +5,7 @@ from support.measure import Subject
 from works.kafka_lua_kafka import COLUMNS, kept, servers, to_topic   # noqa: F401
 
 RECORDS = 500_000
+PAIRS = 3
 BASELINE = "1 partition"
 judge = judge_flat(BASELINE)
 

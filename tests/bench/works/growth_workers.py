@@ -3,6 +3,7 @@
 from support.growth import COLUMNS, point   # noqa: F401
 
 RECORDS = 1_000_000
+PAIRS = 5
 BASELINE = "1 worker"
 
 
@@ -10,7 +11,7 @@ def subjects(ctx):
     def words(n):
         found = [f"transforms.deviation.workers={n}", *(["transforms.deviation.by=pair"] if n > 1 else [])]
         return [word for setting in found for word in ("--set", setting)]
-    return [point(ctx, f"{n} worker" + "s" * (n > 1), "file_lua_file", words(n), given={"keys": 100}) for n in (1, 2, 4)]
+    return [point(ctx, f"{n} worker" + "s" * (n > 1), "file_lua_file", words(n), given={"keys": 100}) for n in (1, 2, 3, 4)]
 
 
 def judge(by_name):

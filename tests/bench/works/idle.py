@@ -11,9 +11,10 @@ from support.context import REPO
 from support.measure import BenchError, Sample, Subject
 
 RECORDS = 1000   # of no account here
+PAIRS = 2
 BASELINE = "plumbline, pipe to pipe"
 COLUMNS = []
-SETTLE_S, WINDOW_S, PAIRS = 6, 10, 3
+SETTLE_S, WINDOW_S = 6, 10
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -35,6 +36,8 @@ def memory_kb(pid):
 
 
 def waiting(ctx, argv, env=None, fifo=False):
+    window_s = 2 if ctx.quick else WINDOW_S
+
     def sample(_records):
         variables = {"INPUT": "-", "OUTPUT": "-"} | (env or {})
         if fifo:
@@ -44,22 +47,21 @@ def waiting(ctx, argv, env=None, fifo=False):
             child = subprocess.Popen([str(word) for word in argv()], stdin=subprocess.PIPE, stdout=log, stderr=log,
                                      cwd=ctx.directory, env=os.environ | variables)
         try:
-            time.sleep(SETTLE_S)
+            time.sleep(1 if ctx.quick else SETTLE_S)
             if child.poll() is not None:
                 raise BenchError(f"{argv()[0]} ended: {(ctx.directory / 'idle.log').read_text()[-500:]}")
             before = cpu_s(child.pid)
-            time.sleep(WINDOW_S)
+            time.sleep(window_s)
             spent, memory = cpu_s(child.pid) - before, memory_kb(child.pid)
         finally:
             child.kill()   # Telegraf does not end while it waits to open a pipe
             child.wait(30)
-        more = {"idle_rss_kb": memory["Rss"], "idle_pss_kb": memory["Pss"], "idle_cpu_ms": spent / WINDOW_S * 1000}
-        return Sample(1, WINDOW_S, spent, 0.0, memory["Rss"], more)
+        more = {"idle_rss_kb": memory["Rss"], "idle_pss_kb": memory["Pss"], "idle_cpu_ms": spent / window_s * 1000}
+        return Sample(1, window_s, spent, 0.0, memory["Rss"], more)
     return sample
 
 
 def subjects(ctx):
-    ctx.pairs = min(ctx.pairs, PAIRS)
     accuracy = [ctx.plumbline, "run", REPO / "pipelines" / "price_accuracy.yaml", "--log-level", "warn", "--data-dir",
                 ctx.directory / "data_accuracy"]
     found = [Subject(BASELINE, waiting(ctx, lambda: ctx.run_argv("poll_to_store"))),

@@ -2,11 +2,12 @@
 Timed from the first record of the output topic to its last, by the broker's clock; CPU is the client's, the broker's
 is not counted (it shares the cores)."""
 
-from support import peers
+from support import peers, streams
 from support.broker import Broker
 from support.measure import Process, Subject, sample_of
 
 RECORDS = 1_000_000
+PAIRS = 7
 BASELINE = "plumbline"
 COLUMNS = ["rate", "spread", "cpu_per_million_s", "peak_rss_kb", "speed", "cpu"]
 LIMIT = "bare librdkafka copy in C"
@@ -56,14 +57,12 @@ def subjects(ctx):
     binary = peers.telegraf(ctx)
     if binary:
         argv = [binary, "--config", peers.config("telegraf", "kafka_lua_kafka"), "--non-strict-env-handling"]
-        found.append(Subject("Telegraf, Starlark", to_topic(ctx, lambda env: argv, kept(ctx)), 0.1, "floats"))
-    for tool, variable, folder, option in (("Fluent Bit, Lua", "FLUENT_BIT", "fluent-bit", "-c"),
-                                           ("Vector, VRL", "VECTOR", "vector", "--config"),
-                                           ("Bento, Bloblang", "BENTO", "bento", "-c")):
-        binary = peers.given(ctx, tool, variable)
-        if binary:
-            config = peers.config(folder, "kafka_lua_kafka")
-            found.append(Subject(tool, to_topic(ctx, lambda env, a=[binary, option, config]: a, kept(ctx)), 0.1))
+        found.append(Subject("Telegraf, Starlark", to_topic(ctx, lambda env, a=argv: a, kept(ctx)), 0.1, "floats"))
+    argv = streams.kafka_streams(ctx, "Kafka Streams, Java")
+    if argv:
+        found.append(Subject("Kafka Streams, Java", to_topic(ctx, lambda env, a=argv: a, kept(ctx)), 0.5, "exact decimals"))
+    for name, argv in peers.all_given(ctx, "kafka_lua_kafka"):
+        found.append(Subject(name, to_topic(ctx, lambda env, a=argv: a, kept(ctx)), 0.1))
     return found
 
 

@@ -13,6 +13,7 @@ from support.context import BENCH
 from support.measure import BenchError, Process, Subject, sample_of
 
 RECORDS = 300_000
+PAIRS = 7
 BASELINE = "plumbline"
 COLUMNS = ["rate", "spread", "cpu_per_million_s", "peak_rss_kb", "speed", "cpu"]
 COPY, PYTHON = "psql \\copy", "Python: confluent-kafka, json, psycopg"

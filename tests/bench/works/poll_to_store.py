@@ -8,7 +8,8 @@ from support import peers
 from support.context import run
 from support.measure import Sample, Subject
 
-RECORDS = 100_000
+RECORDS = 50_000
+PAIRS = 5
 RATE = 10_000
 BASELINE = "plumbline"
 COLUMNS = ["cpu_per_million_s", "peak_rss_kb"]
