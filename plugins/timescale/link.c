@@ -159,7 +159,7 @@ static pl_status next_result(pg_link *link, int64_t deadline_ns, PGresult **resu
     return PL_OK;
 }
 
-/* Reads all results; keeps the first that failed, else the last. */
+/* Reads all results, or up to the server's wish for data; keeps the first that failed, else the last. */
 static pl_status collect(pg_link *link, PGresult **kept, const char *what, pl_error *error)
 {
     int64_t deadline =
@@ -180,6 +180,9 @@ static pl_status collect(pg_link *link, PGresult **kept, const char *what, pl_er
         PQclear(*kept);
         *kept = result;
         ExecStatusType state = PQresultStatus(result);
+        if (state == PGRES_COPY_IN) {
+            return PL_OK;
+        }
         failed = state != PGRES_COMMAND_OK && state != PGRES_TUPLES_OK && state != PGRES_EMPTY_QUERY;
     }
     if (status != PL_OK || failed) {
@@ -209,4 +212,47 @@ pl_status link_run(pg_link *link, const char *sql, int count, const char *const 
         PQclear(last);
     }
     return status;
+}
+
+/* ---- COPY ------------------------------------------------------------------------------------------ */
+
+static const char cannot_copy[] = "cannot insert"; /* what it is to the user */
+
+pl_status link_copy_begin(pg_link *link, const char *sql, pl_error *error)
+{
+    link->copying = false;
+    return PQsendQuery(link->connection, sql) ? PL_OK : lost(link, cannot_copy, error);
+}
+
+static pl_status copy_open(pg_link *link, pl_error *error)
+{
+    PGresult *result;
+    if (link->copying) {
+        return PL_OK;
+    }
+    if (collect(link, &result, cannot_copy, error) != PL_OK) {
+        return PL_FAILED;
+    }
+    link->copying = result && PQresultStatus(result) == PGRES_COPY_IN;
+    PQclear(result);
+    return link->copying ? PL_OK : pl_fail(error, PL_HALT, "%s: the server asks for no data", cannot_copy);
+}
+
+pl_status link_copy_put(pg_link *link, const char *bytes, size_t len, pl_error *error)
+{
+    if (copy_open(link, error) != PL_OK) {
+        return PL_FAILED;
+    }
+    /* 0: no memory for what waits to be sent. */
+    return PQputCopyData(link->connection, bytes, (int)len) == 1 ? PL_OK : lost(link, cannot_copy, error);
+}
+
+pl_status link_copy_end(pg_link *link, PGresult **result, pl_error *error)
+{
+    if (copy_open(link, error) != PL_OK) {
+        return PL_FAILED;
+    }
+    link->copying = false;
+    return PQputCopyEnd(link->connection, NULL) == 1 ? collect(link, result, cannot_copy, error)
+                                                     : lost(link, cannot_copy, error);
 }

@@ -36,7 +36,7 @@ void rows_begin(rows *rows)
 }
 
 /* In an array literal, inside quotes, only \ and " are special (PostgreSQL 15, 8.15.6). */
-static void add_quoted(text_buf *out, pl_str text)
+void array_add(text_buf *out, pl_str text)
 {
     if (!text_reserve(out, 2 * text.len + 2)) {
         return;
@@ -59,7 +59,7 @@ static void add_cell(text_buf *out, const table_cell *cell, bool first)
     if (cell->kind == CELL_NULL) {
         text_adds(out, "NULL");
     } else if (cell->kind == CELL_TEXT || cell->kind == CELL_TIME) {
-        add_quoted(out, cell->text);
+        array_add(out, cell->text);
     } else {
         text_add(out, cell->text.ptr, cell->text.len);
     }

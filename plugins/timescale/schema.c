@@ -349,3 +349,74 @@ pl_status schema_ready(pg_link *link, const table *columns, pl_error *error)
     PQclear(there);
     return status == PL_OK ? check_hypertable(link, columns, error) : status;
 }
+
+/* ---- COPY ------------------------------------------------------------------------------------------ */
+
+/* The unique index that the insert's ON CONFLICT would find, where COPY stores what the insert stores: an ordinary or
+ * partitioned table, no rules, no row security, and columns of the very types that the insert casts to (COPY reads the
+ * text by the column's own type). PGlite's process ends at a COPY; it tells its compiler. */
+static const char copyable[] =
+    "WITH want AS (SELECT * FROM unnest($2::text[], $3::text[], $4::boolean[]) AS w(name, type, key)) "
+    "SELECT i.indexrelid::regclass FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid "
+    "WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p') AND NOT c.relhasrules AND NOT c.relrowsecurity "
+    "AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL "
+    "AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a "
+    "WHERE a.attrelid = c.oid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) "
+    "= (SELECT array_agg(name ORDER BY name COLLATE \"C\") FROM want WHERE key) "
+    "AND NOT EXISTS (SELECT FROM want w JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = w.name "
+    "WHERE a.attidentity = 'a' OR a.attgenerated <> '' OR NOT ("
+    "w.type IN (format_type(a.atttypid, NULL), format_type(a.atttypid, a.atttypmod)) "
+    "OR (w.type = 'timestamptz' AND a.atttypid = 'timestamptz'::regtype) "
+    "OR (w.type = 'text' AND a.atttypid = 'varchar'::regtype))) "
+    "AND version() NOT LIKE '%compiled by emcc%' LIMIT 1";
+
+static pl_status ask_for_index(pg_link *link, const table *columns, PGresult **result, pl_error *error)
+{
+    text_buf parameters[4] = {{0}};
+    const char *values[4];
+    pl_status status = PL_OK;
+    table_add_table(&parameters[0], table_name(columns));
+    for (size_t i = 0; i < columns->count; i++) {
+        const table_column *column = &columns->columns[i];
+        const char *texts[] = {column->name, column->sql_type, column->key ? "true" : "false"};
+        for (size_t k = 0; k < 3; k++) {
+            text_addc(&parameters[k + 1], i > 0 ? ',' : '{');
+            array_add(&parameters[k + 1], PL_S(texts[k]));
+        }
+    }
+    for (size_t k = 0; k < 4; k++) {
+        text_adds(&parameters[k], k > 0 ? "}" : "");
+        values[k] = text_end(&parameters[k]);
+        status = values[k] ? status : no_memory(error);
+    }
+    if (status == PL_OK) {
+        status = link_run(link, copyable, 4, values, result, "cannot look at the table's indexes", error);
+    }
+    for (size_t k = 0; k < 4; k++) {
+        text_release(&parameters[k]);
+    }
+    return status;
+}
+
+/* COPY would go on without the index, and store keys twice: so its name is looked up in each transaction. */
+pl_status schema_add_copy(pg_link *link, const table *columns, text_buf *sql, pl_error *error)
+{
+    PGresult *found = NULL;
+    if (columns->update) {
+        return PL_OK;
+    }
+    if (ask_for_index(link, columns, &found, error) != PL_OK) {
+        return link->connection ? PL_OK : PL_FAILED; /* a server that has no such catalog: the insert does */
+    }
+    if (PQntuples(found) > 0) {
+        text_adds(sql, "SELECT");
+        add_literal(sql, PQgetvalue(found, 0, 0));
+        text_adds(sql, "::regclass; COPY ");
+        table_add_table(sql, columns->options->table);
+        text_adds(sql, " (");
+        add_columns(columns, sql, NULL);
+        text_adds(sql, ") FROM STDIN");
+    }
+    PQclear(found);
+    return PL_OK;
+}

@@ -1,5 +1,5 @@
-/* timescale: records as rows of PostgreSQL, hypertables where TimescaleDB is there. One statement, and so one
- * transaction, a batch; a row is settled when it is committed. */
+/* timescale: records as rows of PostgreSQL, hypertables where TimescaleDB is there. One transaction a batch, by COPY
+ * where it can be, else by one insert; a row is settled when it is committed. */
 #include "timescale.h"
 
 #include <stdlib.h>
@@ -14,6 +14,7 @@ typedef struct sink {
     bool checked; /* the table, on the link's connection */
     text_buf sql; /* the insert, NUL-ended. Not prepared by name: poolers in transaction mode would lose it */
     rows rows;
+    copy copy;
     pl_error *rejected; /* of the batch at hand: why record i is no row; error_class 0: it is one */
     size_t rejected_room;
     pl_metric *inserted, *conflicts, *connects;
@@ -56,6 +57,7 @@ static void destroy(void *opaque)
     }
     table_release(&self->table);
     rows_release(&self->rows);
+    copy_release(&self->copy);
     text_release(&self->sql);
     free(self->rejected);
     free(self);
@@ -108,23 +110,55 @@ static pl_status ready(sink *self, pl_error *error)
         return PL_FAILED;
     }
     self->host->observe(self->connects, 1);
-    self->checked = schema_ready(&self->link, &self->table, error) == PL_OK;
+    self->checked = schema_ready(&self->link, &self->table, error) == PL_OK &&
+                    copy_look(&self->copy, &self->link, &self->table, error) == PL_OK;
     if (!self->checked) {
         link_close(&self->link); /* begin anew, also after a halt that somebody mends */
     }
     return self->checked ? PL_OK : PL_FAILED;
 }
 
-static pl_status build_rows(sink *self, const pl_batch *batch, pl_error *error)
+static pl_status make_room(sink *self, uint32_t count, pl_error *error)
 {
-    if (self->rejected_room < batch->count) {
-        pl_error *rejected = realloc(self->rejected, batch->count * sizeof *rejected);
+    if (self->rejected_room < count) {
+        pl_error *rejected = realloc(self->rejected, count * sizeof *rejected);
         if (!rejected) {
-            return pl_fail(error, PL_RETRY, "no memory for a batch of %u records", batch->count);
+            return pl_fail(error, PL_RETRY, "no memory for a batch of %u records", count);
         }
         self->rejected = rejected;
-        self->rejected_room = batch->count;
+        self->rejected_room = count;
     }
+    return PL_OK;
+}
+
+static void observe(const sink *self, double rows, double written)
+{
+    self->host->observe(self->inserted, written);
+    self->host->observe(self->conflicts, rows - written);
+}
+
+/* PL_AGAIN: by the insert. */
+static pl_status copy_rows(sink *self, const pl_batch *batch, pl_error *error)
+{
+    double written = 0;
+    if (!copy_wanted(&self->copy, batch->count)) {
+        return PL_AGAIN;
+    }
+    if (ready(self, error) != PL_OK) {
+        return PL_FAILED;
+    }
+    if (!copy_wanted(&self->copy, batch->count)) { /* it was known of the connection before */
+        return PL_AGAIN;
+    }
+    pl_status status = copy_batch(&self->copy, &self->link, &self->table, batch, self->rejected, &written, error);
+    if (status == PL_OK) {
+        observe(self, self->copy.rows, written);
+    }
+    return status;
+}
+
+static pl_status build_rows(sink *self, const pl_batch *batch, pl_error *error)
+{
     rows_begin(&self->rows);
     for (uint32_t i = 0; i < batch->count; i++) {
         pl_error *why = &self->rejected[i];
@@ -178,8 +212,8 @@ static pl_status insert(sink *self, pl_error *error)
         return explain(self, error);
     }
     double written = strtod(PQcmdTuples(result), NULL);
-    self->host->observe(self->inserted, written);
-    self->host->observe(self->conflicts, (double)self->rows.count - written);
+    observe(self, (double)self->rows.count, written);
+    copy_inserted(&self->copy, written < (double)self->rows.count);
     PQclear(result);
     return PL_OK;
 }
@@ -206,8 +240,12 @@ static pl_status sink_write(void *opaque, const pl_batch *batch, int64_t deadlin
 {
     sink *self = opaque;
     (void)deadline_ns;
-    pl_status status = build_rows(self, batch, error);
-    status = status == PL_OK ? insert(self, error) : status;
+    pl_status status = make_room(self, batch->count, error);
+    status = status == PL_OK ? copy_rows(self, batch, error) : status;
+    if (status == PL_AGAIN) {
+        status = build_rows(self, batch, error);
+        status = status == PL_OK ? insert(self, error) : status;
+    }
     if (status == PL_OK) {
         settle_all(self, batch);
     }

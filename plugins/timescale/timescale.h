@@ -38,6 +38,7 @@ typedef struct pg_link {
     const timescale_config *config;
     PGconn *connection; /* NULL: none */
     int wake_fd;        /* readable once interrupted */
+    bool copying;       /* the server takes data */
 } pg_link;
 
 /* PL_OK at once when there is one. Interruptible; bounded by connect_timeout. Looking a host name up is the one step
@@ -48,12 +49,21 @@ void link_close(pg_link *link);
  * be NULL) is the last one; clear it. After PL_FAILED without a SQLSTATE the connection is closed. */
 pl_status link_run(pg_link *link, const char *sql, int count, const char *const *values, PGresult **result,
                    const char *what, pl_error *error);
+/* A COPY .. FROM STDIN, with what may stand before it; begin only sends it, the first put (or end) waits for the server
+ * to ask for data. The data goes out while the caller makes more. *result as in link_run; a server's refusal may come
+ * from any of the three, and ends it. A caller that gives up closes the link. */
+pl_status link_copy_begin(pg_link *link, const char *sql, pl_error *error);
+pl_status link_copy_put(pg_link *link, const char *bytes, size_t len, pl_error *error);
+pl_status link_copy_end(pg_link *link, PGresult **result, pl_error *error);
 
 /* ---- The table ----------------------------------------------------------------------------- */
 
 /* Makes table and hypertable where asked; looks that the columns are there. */
 pl_status schema_ready(pg_link *link, const table *columns, pl_error *error);
 void schema_add_insert(const table *columns, text_buf *sql);
+/* Appends the COPY that stores rows as the insert would: values by the same types, refused where a key is there already
+ * or the index that refuses it is not. Nothing is appended where no COPY does that (see the decision record 12). */
+pl_status schema_add_copy(pg_link *link, const table *columns, text_buf *sql, pl_error *error);
 
 /* ---- Rows: one array literal a column -------------------------------------------------------- */
 
@@ -71,4 +81,27 @@ void rows_begin(rows *rows);
 pl_status rows_add(rows *rows, const pl_host *host, const table *columns, const pl_record *record, pl_error *error);
 /* The literals, closed and NUL-ended, one a column; NULL: no memory. Until the next rows_begin. */
 const char *const *rows_end(rows *rows);
+/* An element of an array literal, quoted. */
+void array_add(text_buf *out, pl_str text);
+
+/* ---- COPY (copy.c): quicker than the insert, but all of it fails when one key is there already ---------- */
+
+typedef struct copy {
+    text_buf sql;   /* NUL-ended; empty: not on this connection */
+    text_buf lines; /* not sent yet */
+    text_buf scratch;
+    uint32_t rows;           /* sent or about to be */
+    uint32_t pause, penalty; /* inserts without a conflict until the next try; what pause begins at */
+} copy;
+void copy_release(copy *copy);
+/* On a connection whose table was looked at. */
+pl_status copy_look(copy *copy, pg_link *link, const table *columns, pl_error *error);
+/* Whether a batch of so many records should go this way. */
+bool copy_wanted(const copy *copy, uint32_t count);
+/* The records as rows in one transaction. rejected[i]: why record i is no row; error_class 0: it is one. PL_OK:
+ * committed, *written of them. PL_AGAIN: nothing of it is stored, the insert will do or tell what is wrong. */
+pl_status copy_batch(copy *copy, pg_link *link, const table *columns, const pl_batch *batch, pl_error *rejected,
+                     double *written, pl_error *error);
+/* An insert went well, with or without keys that were there already. */
+void copy_inserted(copy *copy, bool conflicts);
 #endif

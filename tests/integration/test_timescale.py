@@ -55,8 +55,8 @@ class Sink(support.Case):
         server.sql("DROP TABLE IF EXISTS contract_price; DROP TABLE IF EXISTS t")
         return server
 
-    def driver(self, server, skips):
-        program = support.BUILD / "tests" / "unit_plugins_test_timescale"
+    def driver(self, server, name, skips):
+        program = support.BUILD / "tests" / name
         done = subprocess.run([program], env=self.environment({"PL_TEST_DSN": self.use(server).dsn}), timeout=120,
                               capture_output=True, text=True)
         said = done.stdout + done.stderr
@@ -64,10 +64,16 @@ class Sink(support.Case):
         self.assertEqual(said.count("[  SKIPPED ]") // 2, skips, said)   # each is told twice
 
     def test_unit_driver_on_postgres(self):
-        self.driver(postgres(), 0)
+        self.driver(postgres(), "unit_plugins_test_timescale", 0)
 
     def test_unit_driver_on_timescale(self):
-        self.driver(timescale(), 3)   # it has one session and checks no password
+        self.driver(timescale(), "unit_plugins_test_timescale", 3)   # it has one session and checks no password
+
+    def test_copy_driver_on_postgres(self):
+        self.driver(postgres(), "unit_plugins_test_timescale_copy", 0)
+
+    def test_copy_driver_on_timescale(self):
+        self.driver(timescale(), "unit_plugins_test_timescale_copy", 2)   # it takes no COPY: by the insert all the same
 
     def store_rounds(self, server):
         self.use(server)
@@ -161,6 +167,21 @@ class Sink(support.Case):
             run.kill()
         self.plumbline("run", "p.yaml", env={"DSN": server.dsn})
         self.assertEqual(server.sql("SELECT count(*), count(DISTINCT n), max(n) FROM t"), [["6000", "6000", "5999"]])
+
+    def test_sessions_that_end_in_the_middle_of_batches(self):
+        """Large batches, which go by COPY; each time the session ends, the batch at hand comes again."""
+        server = self.use(postgres())
+        self.pipeline("p.yaml", self.GENERATE.replace("6000", "200000").replace(", rate: 3000", ""))
+        run = self.start("run", "p.yaml", env={"DSN": server.dsn})
+        ended = 0
+        for n in range(4):
+            run.wait_for(lambda: stored(server) > 20000 * n, 60, "rows arrive")
+            ended += int(server.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                                    "WHERE application_name = 'plumbline/t'")[0][0])
+        run.wait(seconds=120)
+        self.assertGreater(ended, 1)
+        self.assertEqual(server.sql("SELECT count(*), count(DISTINCT n), max(n) FROM t"),
+                         [["200000", "200000", "199999"]])
 
     def test_a_server_that_hangs_does_not_hold_up_the_end(self):
         with Postgres(support.shared_dir() / self.name("pg")) as server:

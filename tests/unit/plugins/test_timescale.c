@@ -1,96 +1,11 @@
 /* Against a real server when PL_TEST_DSN names one (the integration tier runs this program on PostgreSQL and on
  * TimescaleDB); without it, what needs none. */
-#include "support_files.h"
+#include "support_timescale.h"
 
 #include <arpa/inet.h>
-#include <libpq-fe.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define BATCH(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define COLUMNS                                                                                                        \
-    "key: [pair, at], columns: [{ name: pair }, { name: at, type: timestamptz, from: t.at },"                          \
-    "{ name: price, type: numeric, null: false }, { name: n, type: bigint }, { name: ok, type: boolean },"             \
-    "{ name: f, type: double precision }, { name: raw, type: jsonb }]"
-
-static const char *dsn(void)
-{
-    return getenv("PL_TEST_DSN");
-}
-
-/* Rows as text: values joined by |, rows by a newline; null as ~. A connection of its own, so that the servers that
- * have but one session can be asked too. */
-static const char *query(const char *sql)
-{
-    static char out[8192];
-    size_t len = 0;
-    out[0] = '\0';
-    PGconn *connection = PQconnectdb(dsn());
-    assert_int_equal(PQstatus(connection), CONNECTION_OK);
-    PQclear(PQexec(connection, "SET TIME ZONE 'UTC'; SET client_min_messages = 'warning'"));
-    PGresult *result = PQexec(connection, sql);
-    if (PQresultStatus(result) != PGRES_TUPLES_OK && PQresultStatus(result) != PGRES_COMMAND_OK) {
-        fail_msg("%s: %s", sql, PQerrorMessage(connection));
-    }
-    for (int row = 0; row < PQntuples(result); row++) {
-        len += (size_t)snprintf(out + len, sizeof out - len, "%s", row > 0 ? "\n" : "");
-        for (int i = 0; i < PQnfields(result); i++) {
-            const char *text = PQgetisnull(result, row, i) ? "~" : PQgetvalue(result, row, i);
-            len += (size_t)snprintf(out + len, sizeof out - len, "%s%s", i > 0 ? "|" : "", text);
-        }
-    }
-    PQclear(result);
-    PQfinish(connection);
-    return out;
-}
-
-static bool has_timescale(void)
-{
-    return strcmp(query("SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"), "1") == 0;
-}
-
-static int fresh_table(void **state)
-{
-    (void)state;
-    if (dsn()) {
-        (void)query("DROP TABLE IF EXISTS unit_prices");
-    }
-    return 0;
-}
-
-static stub *open_sink(const char *more)
-{
-    char with[1024];
-    stub *host = stub_open("timescale", STUB_SINK);
-    host->real_time = true;
-    (void)snprintf(with, sizeof with, "{ dsn: \"%s\", table: unit_prices, " COLUMNS "%s }", dsn(), more);
-    stub_create(host, with);
-    return host;
-}
-
-static void expect_ok(stub *host, pl_status status)
-{
-    if (status != PL_OK) {
-        fail_msg("write: %s", host->error.message);
-    }
-}
-
-static void expect_failure(stub *host, pl_status status, int32_t class, const char *message)
-{
-    assert_int_equal(status, PL_FAILED);
-    if (host->error.error_class != class || !strstr(host->error.message, message)) {
-        fail_msg("class %d, '%s' expected; found %d, '%s'", class, message, host->error.error_class,
-                 host->error.message);
-    }
-}
-
-#define NEEDS_SERVER()                                                                                                 \
-    if (!dsn())                                                                                                        \
-    skip()
 
 /* ---- Values ------------------------------------------------------------------------------------ */
 
@@ -140,7 +55,6 @@ static void bad_records_stand_alone(void **state)
     assert_string_equal(query("SELECT price FROM unit_prices ORDER BY at"), "1\n2");
 }
 
-#define PRICE(pair, price) "{\"pair\":\"" pair "\",\"t\":{\"at\":\"2022-04-01T00:00:00Z\"},\"price\":" price "}"
 #define SAME_INSTANT(pair, price)                                                                                      \
     "{\"pair\":\"" pair "\",\"t\":{\"at\":\"2022-04-01T01:00:00+01:00\"},\"price\":" price "}"
 
@@ -461,8 +375,6 @@ static void bad_options_are_named(void **state)
         stub_close(&host);
     }
 }
-
-#define TEST(name) cmocka_unit_test_setup(name, fresh_table)
 
 int main(void)
 {
