@@ -262,9 +262,15 @@ static bool is_number(pl_str text)
     return i == text.len;
 }
 
-static bool read_integer(pl_str text, table_type type, int64_t *out)
+/* Digits with or without a sign; from a number that was one already, only its range is looked at. */
+static bool read_integer(const pl_value *value, pl_str text, table_type type, int64_t *out)
 {
     char digits[24];
+    int64_t max = type == TYPE_SMALLINT ? INT16_MAX : type == TYPE_INTEGER ? INT32_MAX : INT64_MAX;
+    if (value->type == PL_INT) {
+        *out = value->as.i;
+        return *out <= max && *out >= -max - 1;
+    }
     size_t sign = text.len > 0 && (text.ptr[0] == '-' || text.ptr[0] == '+');
     if (text.len == sign || text.len >= sizeof digits) {
         return false;
@@ -278,7 +284,6 @@ static bool read_integer(pl_str text, table_type type, int64_t *out)
     digits[text.len] = '\0';
     errno = 0;
     *out = strtoll(digits, NULL, 10);
-    int64_t max = type == TYPE_SMALLINT ? INT16_MAX : type == TYPE_INTEGER ? INT32_MAX : INT64_MAX;
     return errno == 0 && *out <= max && *out >= -max - 1;
 }
 
@@ -376,7 +381,7 @@ static bool convert(const table_column *column, const pl_value *value, text_buf 
     case TYPE_INTEGER:
     case TYPE_BIGINT:
         cell->kind = CELL_INT;
-        return value->type != PL_BOOL && read_integer(cell->text, column->type, &cell->i);
+        return value->type != PL_BOOL && read_integer(value, cell->text, column->type, &cell->i);
     case TYPE_NUMERIC:
         cell->kind = CELL_NUMBER;
         return value->type != PL_TIME && is_number(cell->text);

@@ -149,7 +149,12 @@ static bool take_digits(const char **at, const char *end, int n, int max, int *n
     return *number <= max;
 }
 
-static bool take(const char **at, const char *end, const char *any_of)
+static bool take(const char **at, const char *end, char byte)
+{
+    return *at < end && **at == byte && (*at)++;
+}
+
+static bool take_any(const char **at, const char *end, const char *any_of)
 {
     return *at < end && **at && strchr(any_of, **at) && (*at)++;
 }
@@ -157,7 +162,7 @@ static bool take(const char **at, const char *end, const char *any_of)
 static bool take_fraction(const char **at, const char *end, int64_t *ns)
 {
     *ns = 0;
-    if (!take(at, end, ".")) {
+    if (!take(at, end, '.')) {
         return true;
     }
     const char *first = *at;
@@ -170,12 +175,12 @@ static bool take_fraction(const char **at, const char *end, int64_t *ns)
 static bool take_offset(const char **at, const char *end, int64_t *offset_s)
 {
     *offset_s = 0;
-    if (take(at, end, "Zz")) {
+    if (take_any(at, end, "Zz")) {
         return true;
     }
     int hours, minutes;
     const char *sign = *at;
-    if (!take(at, end, "+-") || !take_digits(at, end, 2, 23, &hours) || !take(at, end, ":") ||
+    if (!take_any(at, end, "+-") || !take_digits(at, end, 2, 23, &hours) || !take(at, end, ':') ||
         !take_digits(at, end, 2, 59, &minutes)) {
         return false;
     }
@@ -204,11 +209,11 @@ bool text_time_parse(pl_str text, int64_t *unix_ns)
     const char *at = text.ptr, *end = text.ptr + text.len;
     int64_t ns, offset_s;
     int year, month, day, hour, minute, second;
-    if (!text.ptr || !take_digits(&at, end, 4, 9999, &year) || !take(&at, end, "-") ||
-        !take_digits(&at, end, 2, 12, &month) || month < 1 || !take(&at, end, "-") ||
-        !take_digits(&at, end, 2, days_in(year, month), &day) || day < 1 || !take(&at, end, "Tt ") ||
-        !take_digits(&at, end, 2, 23, &hour) || !take(&at, end, ":") || !take_digits(&at, end, 2, 59, &minute) ||
-        !take(&at, end, ":") || !take_digits(&at, end, 2, 60, &second) || !take_fraction(&at, end, &ns) ||
+    if (!text.ptr || !take_digits(&at, end, 4, 9999, &year) || !take(&at, end, '-') ||
+        !take_digits(&at, end, 2, 12, &month) || month < 1 || !take(&at, end, '-') ||
+        !take_digits(&at, end, 2, days_in(year, month), &day) || day < 1 || !take_any(&at, end, "Tt ") ||
+        !take_digits(&at, end, 2, 23, &hour) || !take(&at, end, ':') || !take_digits(&at, end, 2, 59, &minute) ||
+        !take(&at, end, ':') || !take_digits(&at, end, 2, 60, &second) || !take_fraction(&at, end, &ns) ||
         !take_offset(&at, end, &offset_s) || at != end) {
         return false;
     }

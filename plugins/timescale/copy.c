@@ -52,18 +52,27 @@ void copy_inserted(copy *copy, bool conflicts)
 static void add_escaped(text_buf *out, pl_str text)
 {
     static const char escapes[256] = {['\\'] = '\\', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
-    if (!text_reserve(out, 2 * text.len)) {
-        return;
-    }
-    char *at = out->data + out->len;
+    size_t done = 0;
     for (size_t i = 0; i < text.len; i++) {
         char escape = escapes[(unsigned char)text.ptr[i]];
         if (escape) {
-            *at++ = '\\';
+            text_add(out, text.ptr + done, i - done);
+            text_add(out, (const char[]){'\\', escape}, 2);
+            done = i + 1;
         }
-        *at++ = escape ? escape : text.ptr[i];
     }
-    out->len = (size_t)(at - out->data);
+    text_add(out, text.ptr + done, text.len - done);
+}
+
+static void add_cell(text_buf *out, const table_cell *cell)
+{
+    if (cell->kind == CELL_NULL) {
+        text_add(out, "\\N", 2);
+    } else if (cell->kind == CELL_TEXT) {
+        add_escaped(out, cell->text);
+    } else {
+        text_add(out, cell->text.ptr, cell->text.len);
+    }
 }
 
 static pl_status add_line(copy *copy, const pl_host *host, const table *columns, const pl_record *record,
@@ -77,13 +86,7 @@ static pl_status add_line(copy *copy, const pl_host *host, const table *columns,
             copy->lines.len = start; /* the record's earlier cells */
             return PL_FAILED;
         }
-        if (cell.kind == CELL_NULL) {
-            text_add(&copy->lines, "\\N", 2);
-        } else if (cell.kind == CELL_TEXT || cell.kind == CELL_TIME) {
-            add_escaped(&copy->lines, cell.text);
-        } else {
-            text_add(&copy->lines, cell.text.ptr, cell.text.len);
-        }
+        add_cell(&copy->lines, &cell);
         text_addc(&copy->lines, i + 1 < columns->count ? '\t' : '\n');
     }
     copy->rows++;
