@@ -129,7 +129,9 @@ static pl_status value_of(pl_document *document, uint32_t node, pl_value *value,
     pl_status status = pl_splice(tree, node, &document->out, error);
     if (status != PL_OK)
         return status;
-    pl_str text = pl_arena_str(tree->scratch, pl_buf_str(&document->out));
+    pl_str text = {NULL, 0};
+    if (!pl_buf_failed(&document->out))
+        text = pl_arena_str(tree->scratch, pl_buf_str(&document->out));
     if (!text.ptr)
         return pl_tree_no_memory(error);
     *value = (pl_value){.type = PL_JSON, .as.s = text};

@@ -3,6 +3,7 @@
 #include <record/encode.h>
 #include <record/json.h>
 #include <record/lexeme.h>
+#include <record/put.h>
 
 enum { NUMBER_TEXT_MAX = 48, ESCAPE_MAX = 6 };
 
@@ -43,21 +44,46 @@ static void add_escaped(pl_buf *out, unsigned char byte)
     pl_buf_add(out, text, escaped_size(byte));
 }
 
+/* Whether one of eight bytes is " or \\ or a control character: for each byte, whether a subtraction borrows. */
+static inline bool special_of_eight(uint64_t bytes)
+{
+    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    uint64_t quote = bytes ^ '"' * ones, backslash = bytes ^ '\\' * ones;
+    return ((((bytes - ' ' * ones) & ~bytes) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) & tops) !=
+           0;
+}
+
+/* True when the text can be copied as it is. */
+static bool is_plain(pl_str text)
+{
+    uint64_t bytes;
+    size_t i = 0;
+    for (; i + sizeof bytes <= text.len; i += sizeof bytes) {
+        memcpy(&bytes, text.ptr + i, sizeof bytes);
+        if (special_of_eight(bytes))
+            return false;
+    }
+    for (; i < text.len; i++)
+        if (escaped_size((unsigned char)text.ptr[i]) > 1)
+            return false;
+    return true;
+}
+
 void pl_encode_string(pl_buf *out, pl_str text)
 {
-    pl_buf_addc(out, '"');
+    pl_put_byte(out, '"');
     size_t start = 0;
-    for (size_t i = 0; i < text.len; i++) {
+    for (size_t i = is_plain(text) ? text.len : 0; i < text.len; i++) {
         unsigned char byte = (unsigned char)text.ptr[i];
-        if (byte >= ' ' && byte != '"' && byte != '\\')
+        if (escaped_size(byte) == 1)
             continue;
-        pl_buf_add(out, text.ptr + start, i - start);
+        pl_put(out, text.ptr + start, i - start);
         add_escaped(out, byte);
         start = i + 1;
     }
     if (start < text.len)
-        pl_buf_add(out, text.ptr + start, text.len - start);
-    pl_buf_addc(out, '"');
+        pl_put(out, text.ptr + start, text.len - start);
+    pl_put_byte(out, '"');
 }
 
 void pl_encode_decimal(pl_buf *out, const pl_decimal *value)
@@ -123,6 +149,8 @@ static size_t bare_text(const pl_value *value, char out[NUMBER_TEXT_MAX])
         return format_int(value->as.i, out);
     case PL_TIME:
         return pl_time_format(value->as.i, out);
+    case PL_FLOAT:
+        return pl_double_format(value->as.f, out);
     default:
         return 0;
     }
@@ -146,49 +174,67 @@ static pl_status finish(pl_buf *out, size_t before, pl_status status, pl_error *
     return PL_FAILED;
 }
 
-static pl_status add_value(pl_buf *out, const pl_value *value, bool quotes, pl_error *error)
+/* Whether it can be written at all. */
+static pl_status judge(const pl_value *value, pl_error *error)
+{
+    switch (value->type) {
+    case PL_NIL:
+    case PL_BOOL:
+    case PL_INT:
+    case PL_TIME:
+    case PL_BYTES:
+    case PL_JSON:
+        return PL_OK;
+    case PL_FLOAT:
+        return __builtin_isfinite(value->as.f) ? PL_OK : reject(error, "a number that is not finite");
+    case PL_STR:
+        return pl_utf8_valid(value->as.s) ? PL_OK : reject(error, "a string that is not UTF-8");
+    case PL_DECIMAL:
+        return is_number(value->as.s) ? PL_OK : reject(error, "a decimal that is not a JSON number");
+    default:
+        return reject(error, "a value of an unknown type");
+    }
+}
+
+static void write_value(pl_buf *out, const pl_value *value, bool quotes)
 {
     char text[NUMBER_TEXT_MAX];
-    size_t length = bare_text(value, text);
     switch (value->type) {
-    case PL_FLOAT:
-        length = pl_double_format(value->as.f, text);
-        if (length == 0)
-            return reject(error, "a number that is not finite");
-        break;
     case PL_STR:
-        if (!pl_utf8_valid(value->as.s))
-            return reject(error, "a string that is not UTF-8");
         if (quotes)
             pl_encode_string(out, value->as.s);
         else
-            pl_buf_add(out, value->as.s.ptr, value->as.s.len);
-        return PL_OK;
-    case PL_BYTES:
-        if (quotes)
-            pl_buf_addc(out, '"');
-        pl_encode_base64(out, value->as.s);
-        if (quotes)
-            pl_buf_addc(out, '"');
-        return PL_OK;
+            pl_put(out, value->as.s.ptr, value->as.s.len);
+        return;
     case PL_DECIMAL:
-        if (!is_number(value->as.s))
-            return reject(error, "a decimal that is not a JSON number");
-        pl_buf_add(out, value->as.s.ptr, value->as.s.len);
-        return PL_OK;
     case PL_JSON:
-        pl_buf_add(out, value->as.s.ptr, value->as.s.len);
-        return PL_OK;
+        pl_put(out, value->as.s.ptr, value->as.s.len);
+        return;
     default:
-        if (length == 0)
-            return reject(error, "a value of an unknown type");
+        break;
     }
-    if (value->type == PL_TIME && quotes)
-        pl_buf_addc(out, '"');
-    pl_buf_add(out, text, length);
-    if (value->type == PL_TIME && quotes)
-        pl_buf_addc(out, '"');
+    quotes = quotes && (value->type == PL_BYTES || value->type == PL_TIME);
+    if (quotes)
+        pl_put_byte(out, '"');
+    if (value->type == PL_BYTES)
+        pl_encode_base64(out, value->as.s);
+    else
+        pl_put(out, text, bare_text(value, text));
+    if (quotes)
+        pl_put_byte(out, '"');
+}
+
+static pl_status add_value(pl_buf *out, const pl_value *value, bool quotes, pl_error *error)
+{
+    if (judge(value, error) != PL_OK)
+        return PL_FAILED;
+    write_value(out, value, quotes);
     return PL_OK;
+}
+
+void pl_encode_checked(pl_buf *out, const pl_value *value)
+{
+    write_value(out, value, true);
 }
 
 pl_status pl_encode_value(pl_buf *out, const pl_value *value, pl_error *error)

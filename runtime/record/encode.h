@@ -12,6 +12,8 @@
 #include <record/decimal.h>
 
 pl_status pl_encode_value(pl_buf *out, const pl_value *value, pl_error *error);
+/* The same of a value that is known to be fit: it was checked when it was taken. A failed buffer tells by itself. */
+void pl_encode_checked(pl_buf *out, const pl_value *value);
 /* One object, members in the order given. Names are not checked for being unique. */
 pl_status pl_encode_fields(pl_buf *out, const pl_field *fields, size_t count, pl_error *error);
 /* "text" with its quotes and escapes; the text is trusted to be UTF-8. A failed buffer tells by itself. */

@@ -4,6 +4,7 @@
 #include <base/str.h>
 #include <record/document_private.h>
 #include <record/encode.h>
+#include <record/put.h>
 
 typedef struct splice { /* of one container */
     const pl_tree *tree;
@@ -30,7 +31,7 @@ static size_t end_of(const splice *s, uint32_t i)
 static void copy_to(splice *s, size_t to)
 {
     if (to > s->from)
-        pl_buf_add(s->out, s->text + s->from, to - s->from);
+        pl_put(s->out, s->text + s->from, to - s->from);
     s->from = to;
 }
 
@@ -70,11 +71,11 @@ static pl_status splice_members(splice *s, pl_error *error)
 static void add_separator(splice *s)
 {
     if (s->box->count > 1) {
-        pl_buf_add(s->out, s->text + end_of(s, 0), start_of(s, 1) - end_of(s, 0));
+        pl_put(s->out, s->text + end_of(s, 0), start_of(s, 1) - end_of(s, 0));
     } else {
-        pl_buf_addc(s->out, ',');
+        pl_put_byte(s->out, ',');
         if (s->box->count == 1)
-            pl_buf_add(s->out, s->text + s->open, start_of(s, 0) - s->open);
+            pl_put(s->out, s->text + s->open, start_of(s, 0) - s->open);
     }
 }
 
@@ -82,7 +83,7 @@ static void add_key(splice *s, pl_str key)
 {
     pl_encode_string(s->out, key);
     if (s->box->count == 0) {
-        pl_buf_addc(s->out, ':');
+        pl_put_byte(s->out, ':');
         return;
     }
     const pl_tree_node *first = &s->tree->node[s->box->first];
@@ -95,7 +96,7 @@ static void add_key(splice *s, pl_str key)
     while (first->raw_at - space_behind - 2 - space_before > colon &&
            s->text[first->raw_at - space_behind - 2 - space_before] != '"')
         space_before++;
-    pl_buf_add(s->out, at - space_behind - 1 - space_before, space_before + 1 + space_behind);
+    pl_put(s->out, at - space_behind - 1 - space_before, space_before + 1 + space_behind);
 }
 
 static pl_status splice_added(splice *s, pl_error *error)
@@ -106,7 +107,7 @@ static pl_status splice_added(splice *s, pl_error *error)
         if (s->kept++ > 0)
             add_separator(s);
         else if (s->box->count > 0)
-            pl_buf_add(s->out, s->text + s->open, start_of(s, 0) - s->open);
+            pl_put(s->out, s->text + s->open, start_of(s, 0) - s->open);
         if (s->box->object)
             add_key(s, pl_tree_key(s->tree, i - 1));
         pl_status status = pl_splice((pl_tree *)s->tree, i - 1, s->out, error);
@@ -144,12 +145,13 @@ pl_status pl_splice(pl_tree *tree, uint32_t number, pl_buf *out, pl_error *error
         const pl_tree_edit *edit = &tree->edit[node->edit - 1];
         if (node->flags & PL_NODE_DIRTY)
             return splice_container(tree, edit->body - 1, out, error);
-        return pl_encode_value(out, &edit->value, error);
+        pl_encode_checked(out, &edit->value);
+        return PL_OK;
     }
     if (node->flags & PL_NODE_DIRTY)
         return splice_container(tree, number, out, error);
     pl_str raw = pl_tree_raw(tree, number);
-    pl_buf_add(out, raw.ptr, raw.len);
+    pl_put(out, raw.ptr, raw.len);
     return PL_OK;
 }
 
@@ -161,12 +163,12 @@ static pl_status encode_root(pl_document *document, pl_error *error)
         const pl_value *value = &tree->edit[root->edit - 1].value;
         if (value->type != PL_BYTES)
             return pl_encode_text(&document->out, value, error);
-        pl_buf_add(&document->out, value->as.s.ptr, value->as.s.len);
+        pl_put(&document->out, value->as.s.ptr, value->as.s.len);
         return PL_OK;
     }
     if (root->flags & (PL_NODE_REPLACED | PL_NODE_DIRTY))
         return pl_splice(tree, 0, &document->out, error);
-    pl_buf_add(&document->out, document->payload.ptr, document->payload.len);
+    pl_put(&document->out, document->payload.ptr, document->payload.len);
     return PL_OK;
 }
 
