@@ -63,6 +63,8 @@ static pl_status inspect(pl_source_stage *source, pl_record *record, pl_error *e
         pl_document_load(source->document, record->payload, source->setup.codec);
     if (check && pl_document_validate(source->document, error) != PL_OK)
         return PL_FAILED;
+    if (check && json)
+        record->outline = pl_document_keep_outline(source->document, source->building->arena);
     if (json && source->setup.time_count && time_of(source, &record->time_unix_ns, error) == PL_FAILED)
         return PL_FAILED;
     if (record->time_unix_ns == 0)

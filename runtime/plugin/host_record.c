@@ -7,7 +7,7 @@ static void load(pl_instance *instance, const pl_record *record)
 {
     if (instance->loaded == record)
         return;
-    pl_document_load(instance->document, record->payload, PL_CODEC_JSON);
+    pl_document_load_record(instance->document, record, PL_CODEC_JSON);
     instance->loaded = record;
 }
 

@@ -43,8 +43,16 @@ void pl_document_load(pl_document *document, pl_str payload, pl_codec codec)
     if (document->out.capacity > KEEP_BYTES)
         pl_buf_release(&document->out);
     document->payload = payload;
+    document->outline = NULL;
     document->codec = codec;
     document->touched = false;
+}
+
+void pl_document_load_record(pl_document *document, const pl_record *record, pl_codec codec)
+{
+    pl_document_load(document, record->payload, codec);
+    if (codec == PL_CODEC_JSON && pl_outline_of(record->outline, record->payload))
+        document->outline = record->outline;
 }
 
 void pl_document_load_empty(pl_document *document)
@@ -83,6 +91,8 @@ pl_status pl_document_ready(pl_document *document, pl_error *error)
 {
     if (document->tree.nodes > 0)
         return PL_OK;
+    if (document->outline)
+        return pl_tree_load_outlined(&document->tree, document->payload, document->outline, error);
     if (document->codec == PL_CODEC_JSON && document->payload.ptr)
         return pl_tree_load(&document->tree, document->payload, PL_JSON_TOUCHED, error);
     return stand_in(document, error);
@@ -97,9 +107,19 @@ pl_status pl_document_validate(pl_document *document, pl_error *error)
             return PL_OK;
         return error ? pl_fail(error, PL_REJECT, "not UTF-8 text") : PL_FAILED;
     }
+    if (document->outline)
+        return PL_OK;
     if (document->tree.nodes > 0)
         return pl_tree_check(&document->tree, error);
     return pl_tree_load(&document->tree, document->payload, PL_JSON_FULL, error);
+}
+
+const pl_outline *pl_document_keep_outline(const pl_document *document, pl_arena *arena)
+{
+    const pl_tree_source *source = &document->tree.source[0];
+    if (document->tree.sources == 0 || !source->outline)
+        return NULL;
+    return pl_outline_keep(arena, source->text, source->outline, source->count, source->escapes);
 }
 
 enum { EDIT_BYTES_MAX = 64 << 20, TREE_BYTES_A_BYTE = 48 /* index, tape and nodes of the densest text, [1,1,1] */ };

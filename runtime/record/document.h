@@ -20,7 +20,9 @@
 #include <base/arena.h>
 #include <base/codec.h>
 #include <record/json.h>
+#include <record/outline.h>
 #include <record/path.h>
+#include <record/record.h>
 
 typedef struct pl_document pl_document;
 /* NULL: no memory. */
@@ -32,6 +34,8 @@ size_t pl_document_bytes(const pl_document *document);
 /* The payload (null: a tombstone; else followed by PL_ARENA_PADDING readable bytes) must stay until the next load or
  * unload. Edits and values of the record before are void. Never fails: mistakes come out at the first get. */
 void pl_document_load(pl_document *document, pl_str payload, pl_codec codec);
+/* The same of a record, of whose outline it makes use: fields are then found without a scan. */
+void pl_document_load_record(pl_document *document, const pl_record *record, pl_codec codec);
 /* Starts an empty object, `{}`: to build a record from fields. Counts as touched. */
 void pl_document_load_empty(pl_document *document);
 /* Forgets payload and edits. */
@@ -39,6 +43,10 @@ void pl_document_unload(pl_document *document);
 /* Checks the whole payload as PL_JSON_FULL does, sharing the scan with the reads that follow. Before any edit. Text
  * must be UTF-8; bytes and tombstones are always fine. */
 pl_status pl_document_validate(pl_document *document, pl_error *error);
+/* After it found the payload valid: what it learned, for a record of that payload, in the arena that holds the payload.
+ * At most as many bytes as the payload. NULL: there is nothing to be kept (too large a payload, too many values), or no
+ * memory for it; readers then scan by themselves. */
+const pl_outline *pl_document_keep_outline(const pl_document *document, pl_arena *arena);
 
 /* ---- By path ------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@ struct pl_document {
     pl_tree tree; /* holds nothing until somebody asks for a field */
     pl_buf out;   /* what is being spliced */
     pl_str payload;
+    const pl_outline *outline; /* of the payload, or NULL */
     pl_codec codec;
     bool touched;
 };

@@ -141,13 +141,8 @@ static inline bool pass_key(const pl_tree_source *source, uint32_t at, pl_tree_n
 
 static inline pl_tree_node *push(pl_tree *tree)
 {
-    if (tree->nodes < tree->node_room)
-        return &tree->node[tree->nodes++];
-    pl_tree_node *more = pl_realloc(tree->node, tree->node_room * 2u + 32, sizeof *more);
-    if (!more)
+    if (tree->nodes == tree->node_room && !pl_tree_reserve(tree, 1))
         return NULL;
-    tree->node = more;
-    tree->node_room = tree->node_room * 2 + 32;
     return &tree->node[tree->nodes++];
 }
 
@@ -200,6 +195,38 @@ static pl_status note_members(pl_tree *tree, uint32_t holder, bool object, uint3
                                  offset_at(&source, at));
     if (source.index[at] + 1 != parent.raw_at + parent.raw_len)
         return pl_tree_malformed(error, "something behind the end", offset_at(&source, at + 1));
+    return PL_OK;
+}
+
+/* The same of a text that was checked whole. */
+static pl_status note_outlined(pl_tree *tree, uint32_t holder, bool object, uint32_t *count, pl_error *error)
+{
+    const uint16_t number = tree->node[holder].source;
+    const pl_tree_source source = tree->source[number];
+    const uint32_t end = tree->node[holder].raw_at + tree->node[holder].raw_len;
+    uint32_t at = tree->node[holder].at + 1, first = tree->nodes;
+    if (!pl_tree_reserve(tree, source.count - at))
+        return pl_tree_no_memory(error);
+    pl_tree_node *node = &tree->node[first];
+    for (; at < source.count && source.outline[at].at < end; node++) {
+        const pl_outline_entry entry = source.outline[at];
+        *node = (pl_tree_node){.key_at = entry.key_at,
+                               .key_len = entry.key_len,
+                               .raw_at = entry.at,
+                               .raw_len = entry.len,
+                               .at = at,
+                               .parent = holder,
+                               .source = number};
+        const uint32_t behind = (uint32_t)entry.at + entry.len;
+        do /* what lies within it is not a member of ours */
+            at++;
+        while (at < source.count && source.outline[at].at < behind);
+    }
+    tree->nodes = (uint32_t)(node - tree->node);
+    *count = tree->nodes - first;
+    for (uint32_t i = first; object && source.escapes && i < first + *count; i++)
+        if (decode_key(tree, i, error) != PL_OK)
+            return PL_FAILED;
     return PL_OK;
 }
 
@@ -272,7 +299,8 @@ static pl_status open_box(pl_tree *tree, uint32_t holder, bool object, pl_error 
         tree->box_room = tree->box_room * 2 + 8;
     }
     pl_tree_box box = {.first = tree->nodes, .object = object};
-    pl_status status = note_members(tree, holder, object, &box.count, error);
+    pl_status status = (tree->source[tree->node[holder].source].outline ? note_outlined : note_members)(
+        tree, holder, object, &box.count, error);
     box.live = box.count;
     if (status == PL_OK && object && box.count > TABLE_ABOVE && !make_table(tree, &box, box.count))
         status = pl_tree_no_memory(error);
@@ -335,9 +363,11 @@ pl_status pl_tree_member(const pl_tree *tree, const pl_tree_box *box, pl_str key
         }
         return PL_END;
     }
-    for (uint32_t i = box->count; i-- > 0;) { /* from the end: the last of equal keys wins */
-        if (is_member(tree, &tree->node[box->first + i], key)) {
-            *node = box->first + i;
+    const pl_tree_node *first = &tree->node[box->first];
+    for (const pl_tree_node *at = first + box->count; at > first;) { /* from the end: the last of equal keys wins */
+        at--;
+        if (is_member(tree, at, key)) {
+            *node = (uint32_t)(at - tree->node);
             return PL_OK;
         }
     }
@@ -400,9 +430,9 @@ void pl_tree_drop_others(pl_tree *tree, pl_tree_box *box, uint32_t number)
     if (!box->object || (box->sifted && !box->shadows))
         return;
     pl_str key = pl_tree_key(tree, number);
-    for (uint32_t i = 0; i < box->count; i++) {
-        pl_tree_node *other = &tree->node[box->first + i];
-        if (other->key_len != key.len || other->flags & PL_NODE_GONE || box->first + i == number ||
+    pl_tree_node *first = &tree->node[box->first];
+    for (pl_tree_node *other = first; other < first + box->count; other++) {
+        if (other->key_len != key.len || other == &tree->node[number] || other->flags & PL_NODE_GONE ||
             !same_key(key_of(tree, other), key))
             continue;
         box->live -= !(other->flags & PL_NODE_SHADOWED);

@@ -6,6 +6,7 @@
 #include <plumbline/plugin.h>
 
 struct pl_ack;
+struct pl_outline;
 
 enum {
     PL_RECORD_REPLAY = 1u << 0 /* already committed; rebuilds script state, goes to no sink */
@@ -18,6 +19,9 @@ struct pl_record {
     int64_t time_unix_ns; /* event time */
     uint64_t position;    /* within the lane */
     const pl_field *headers;
+    /* Of a payload that was checked whole: where its values lie (record/outline.h); NULL: unknown. It names the payload
+     * it is of, so that one left from before the payload was replaced does no harm. */
+    const struct pl_outline *outline;
     uint32_t header_count;
     uint32_t lane;      /* global index of the lane in its pipeline */
     uint32_t flags;     /* PL_RECORD_* */

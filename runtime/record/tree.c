@@ -86,6 +86,10 @@ static void shrink(pl_tree *tree)
 
 void pl_tree_clear(pl_tree *tree, size_t keep_bytes)
 {
+    if (!tree->used && keep_bytes >= tree->kept)
+        return;
+    tree->used = false;
+    tree->kept = keep_bytes;
     tree->nodes = tree->boxes = tree->edits = tree->sources = 0;
     if (pl_tree_bytes(tree) > keep_bytes)
         shrink(tree);
@@ -112,6 +116,39 @@ static pl_status scan_failed(pl_scan_status status, pl_str text, pl_error *error
     return pl_fail(error, PL_REJECT, "not JSON: %s", words[status]);
 }
 
+bool pl_tree_reserve(pl_tree *tree, uint32_t more)
+{
+    if (more <= tree->node_room - tree->nodes)
+        return true;
+    uint32_t room = tree->node_room * 2u + 32 > tree->nodes + more ? tree->node_room * 2u + 32 : tree->nodes + more;
+    pl_tree_node *grown = pl_realloc(tree->node, room, sizeof *grown);
+    if (!grown)
+        return false;
+    tree->node = grown;
+    tree->node_room = room;
+    return true;
+}
+
+/* Where the root of a text lies whose structure was scanned. */
+static pl_status find_root(const pl_tree_source *source, pl_tree_node *root, pl_error *error)
+{
+    uint32_t last = source->index[source->count - 1];
+    char first_byte = source->text.ptr[source->index[0]], last_byte = source->text.ptr[last];
+    size_t end = source->text.len;
+    if (first_byte == '{' || first_byte == '[') {
+        if (last_byte != (first_byte == '{' ? '}' : ']'))
+            return pl_tree_malformed(error, "an object or array without its end", end);
+        end = last + 1;
+    } else if (source->count > 1) {
+        return pl_tree_malformed(error, "something behind the end", source->index[1]);
+    }
+    while (end > 1 && pl_tree_is_space(source->text.ptr[end - 1]))
+        end--;
+    root->raw_at = source->index[0];
+    root->raw_len = (uint32_t)(end - source->index[0]);
+    return PL_OK;
+}
+
 /* Notes the text's structure and its root; the text's own mistakes are found when it is opened. */
 static pl_status add_source(pl_tree *tree, const pl_tree_source *source, uint32_t parent, uint32_t *root,
                             pl_error *error)
@@ -125,31 +162,17 @@ static pl_status add_source(pl_tree *tree, const pl_tree_source *source, uint32_
     }
     if (tree->sources > UINT16_MAX)
         return error ? pl_fail(error, PL_REJECT, "more than 65536 edited texts in one record") : PL_FAILED;
-    if (tree->nodes == tree->node_room) {
-        pl_tree_node *more = pl_realloc(tree->node, tree->node_room * 2u + 32, sizeof *more);
-        if (!more)
-            return pl_tree_no_memory(error);
-        tree->node = more;
-        tree->node_room = tree->node_room * 2 + 32;
+    if (!pl_tree_reserve(tree, 1))
+        return pl_tree_no_memory(error);
+    pl_tree_node node = {.parent = parent, .source = (uint16_t)tree->sources, .flags = PL_NODE_BODY};
+    if (source->outline) {
+        node.raw_at = source->outline->at;
+        node.raw_len = source->outline->len;
+    } else if (find_root(source, &node, error) != PL_OK) {
+        return PL_FAILED;
     }
-    uint32_t last = source->index[source->count - 1];
-    char first_byte = source->text.ptr[source->index[0]], last_byte = source->text.ptr[last];
-    size_t end = source->text.len;
-    if (first_byte == '{' || first_byte == '[') {
-        if (last_byte != (first_byte == '{' ? '}' : ']'))
-            return pl_tree_malformed(error, "an object or array without its end", end);
-        end = last + 1;
-    } else if (source->count > 1) {
-        return pl_tree_malformed(error, "something behind the end", source->index[1]);
-    }
-    while (end > 1 && pl_tree_is_space(source->text.ptr[end - 1]))
-        end--;
     *root = tree->nodes++;
-    tree->node[*root] = (pl_tree_node){.raw_at = source->index[0],
-                                       .raw_len = (uint32_t)(end - source->index[0]),
-                                       .parent = parent,
-                                       .source = (uint16_t)tree->sources,
-                                       .flags = PL_NODE_BODY};
+    tree->node[*root] = node;
     tree->source[tree->sources++] = *source;
     return PL_OK;
 }
@@ -157,6 +180,7 @@ static pl_status add_source(pl_tree *tree, const pl_tree_source *source, uint32_
 pl_status pl_tree_load(pl_tree *tree, pl_str padded, pl_json_check check, pl_error *error)
 {
     pl_tree_source source = {.text = padded};
+    tree->used = true;
     pl_scan_status scanned = pl_scan(tree->scanner, padded, &source.index, &source.count);
     if (scanned != PL_SCAN_OK)
         return scan_failed(scanned, padded, error);
@@ -168,6 +192,15 @@ pl_status pl_tree_load(pl_tree *tree, pl_str padded, pl_json_check check, pl_err
     if (status != PL_OK)
         tree->nodes = tree->boxes = tree->edits = tree->sources = 0;
     return status;
+}
+
+pl_status pl_tree_load_outlined(pl_tree *tree, pl_str text, const pl_outline *outline, pl_error *error)
+{
+    pl_tree_source source = {
+        .text = text, .outline = outline->entry, .count = outline->count, .escapes = outline->escapes};
+    uint32_t root;
+    tree->used = true;
+    return add_source(tree, &source, 0, &root, error);
 }
 
 static bool too_deep(const pl_tree_source *source)
@@ -215,12 +248,30 @@ static pl_status visit_all(pl_tree *tree, pl_error *error)
     return big ? PL_OK : scan_failed(PL_SCAN_SYNTAX, tree->source[0].text, error);
 }
 
-pl_status pl_tree_check(pl_tree *tree, pl_error *error)
+/* The judgement of simdjson's parser, and of a visit where it can't judge. */
+static pl_status check_apart(pl_tree *tree, pl_error *error)
 {
     pl_scan_status checked = pl_scan_check(tree->scanner);
     if (checked == PL_SCAN_OK)
         return PL_OK;
     return checked == PL_SCAN_SYNTAX ? visit_all(tree, error) : scan_failed(checked, tree->source[0].text, error);
+}
+
+pl_status pl_tree_check(pl_tree *tree, pl_error *error)
+{
+    pl_tree_source *source = &tree->source[0];
+    if (source->outline)
+        return PL_OK;
+    bool opened = tree->nodes > 1; /* their nodes are numbered by the index */
+    uint32_t room = pl_outline_room(source->text.len), count;
+    pl_outline_verdict verdict =
+        pl_outline_walk(source->text, source->index, source->count, source->escapes, tree->noted, room, &count);
+    pl_status status = verdict == PL_OUTLINE_VALID ? PL_OK : check_apart(tree, error);
+    if (status == PL_OK && verdict != PL_OUTLINE_NONE && !opened && count <= room) {
+        source->outline = tree->noted;
+        source->count = count;
+    }
+    return status;
 }
 
 pl_status pl_tree_adopt(pl_tree *tree, pl_str padded, uint32_t parent, uint32_t *root, pl_error *error)

@@ -8,6 +8,7 @@
 #define PL_RECORD_TREE_H
 #include <base/arena.h>
 #include <record/json.h>
+#include <record/outline.h>
 #include <record/scan.h>
 
 enum {
@@ -22,7 +23,7 @@ enum {
 typedef struct pl_tree_node {
     uint32_t key_at, key_len; /* key in the source, without quotes; when edit->key is set, key_len is that one's */
     uint32_t raw_at, raw_len; /* the value in the source, without space around */
-    uint32_t at;              /* its number among the source's structural offsets */
+    uint32_t at;              /* its number among the source's structural offsets, or entries of its outline */
     uint32_t parent;          /* of the root: itself */
     uint32_t box;             /* 1 + number of its box, 0: not opened */
     uint32_t edit;            /* 1 + number of its edit, 0: none */
@@ -50,9 +51,10 @@ typedef struct pl_tree_edit {
 
 typedef struct pl_tree_source { /* a text and its structure */
     pl_str text;
+    const pl_outline_entry *outline; /* of a text that was checked whole; else NULL: the index tells */
     const uint32_t *index;
-    uint32_t count;
-    bool escapes; /* there is a backslash somewhere */
+    uint32_t count; /* of whichever it is */
+    bool escapes;   /* there is a backslash somewhere */
 } pl_tree_source;
 
 typedef struct pl_tree {
@@ -67,6 +69,9 @@ typedef struct pl_tree {
     pl_tree_source *source;
     uint32_t nodes, boxes, edits, sources;
     uint32_t node_room, box_room, edit_room, source_room;
+    pl_outline_entry noted[PL_OUTLINE_ENTRIES_MAX + 1]; /* by the check of source 0 */
+    bool used;                                          /* since it was cleared last, */
+    size_t kept;                                        /* to at most so many bytes */
 } pl_tree;
 
 static inline bool pl_tree_is_space(char byte)
@@ -80,8 +85,13 @@ size_t pl_tree_bytes(const pl_tree *tree);
 /* Forgets the text; keeps the memory up to keep_bytes. */
 void pl_tree_clear(pl_tree *tree, size_t keep_bytes);
 
+/* Room for so many more nodes. false: no memory. Nodes move. */
+bool pl_tree_reserve(pl_tree *tree, uint32_t more);
+
 /* Scans a padded text and notes its root. */
 pl_status pl_tree_load(pl_tree *tree, pl_str padded, pl_json_check check, pl_error *error);
+/* Notes the root of a text that was checked whole; the outline stays as long as the text. */
+pl_status pl_tree_load_outlined(pl_tree *tree, pl_str text, const pl_outline *outline, pl_error *error);
 /* The check that PL_JSON_FULL makes, of what is loaded. */
 pl_status pl_tree_check(pl_tree *tree, pl_error *error);
 /* A further text (padded): the number of its root node, flagged PL_NODE_BODY, child of parent. */

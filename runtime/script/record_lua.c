@@ -11,7 +11,7 @@ void pl_world_begin(pl_world *world, const pl_record *record, const pl_record *e
     world->has_record = record != NULL;
     world->envelope = *(record ? record : envelope);
     if (record)
-        pl_document_load(world->document, record->payload, (pl_codec)world->codec);
+        pl_document_load_record(world->document, record, (pl_codec)world->codec);
 }
 
 void pl_world_end(pl_world *world)

@@ -46,6 +46,31 @@ static bool read_all(pl_document *doc, pl_json_node node)
     return status == PL_END;
 }
 
+/* Both documents read alike: the one that scanned the text, and the one that has its outline. */
+static void require_alike(pl_document *scanned, pl_json_node a, pl_document *outlined, pl_json_node b, pl_str text)
+{
+    pl_value value, other;
+    pl_json_item item, twin;
+    uint32_t cursor = 0, second = 0;
+    require(pl_document_value(scanned, a, &value, NULL) == PL_OK, "scanned value", text);
+    require(pl_document_value(outlined, b, &other, NULL) == PL_OK, "outlined value", text);
+    require(value.type == other.type, "types", text);
+    if (value.type == PL_INT)
+        require(value.as.i == other.as.i, "integers", text);
+    else if (value.type == PL_BOOL)
+        require(value.as.b == other.as.b, "booleans", text);
+    else if (value.type != PL_NIL)
+        require(pl_str_eq(value.as.s, other.as.s), "texts", text);
+    if (value.type != PL_JSON)
+        return;
+    while (pl_document_each(scanned, a, &cursor, &item, NULL) == PL_OK) {
+        require(pl_document_each(outlined, b, &second, &twin, NULL) == PL_OK, "outlined member", text);
+        require(!item.key.ptr == !twin.key.ptr && pl_str_eq(item.key, twin.key), "keys", text);
+        require_alike(scanned, item.node, outlined, twin.node, text);
+    }
+    require(pl_document_each(outlined, b, &second, &twin, NULL) == PL_END, "one member more", text);
+}
+
 typedef struct place { /* where an edit goes, in both worlds */
     pl_path path;
     reference *container;
@@ -179,7 +204,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool shadowed = colon && memchr(colon + 1, ':', (size_t)(padded + length - colon - 1));
     if (!valid && !deep && !shadowed)
         require(!readable, "readable but not valid", text);
+    pl_record record = {.payload = text, .outline = valid ? pl_document_keep_outline(doc, arena) : NULL};
+    if (record.outline) {
+        pl_document *outlined = pl_document_new();
+        pl_document_load_record(outlined, &record, PL_CODEC_JSON);
+        pl_document_load(doc, text, PL_CODEC_JSON);
+        require_alike(doc, PL_JSON_ROOT, outlined, PL_JSON_ROOT, text);
+        pl_document_free(&outlined);
+    }
     if (root) {
+        if (choose(&from, 2))
+            pl_document_load_record(doc, &record, PL_CODEC_JSON);
         for (int i = 0; i < EDITS_MAX && from.at < from.end; i++)
             edit(&from, doc, root, text);
         compare(doc, root, text, arena);

@@ -19,6 +19,14 @@ int set_up(void **state)
     return arena && doc ? 0 : -1;
 }
 
+static bool outlined;
+
+int set_up_outlined(void **state)
+{
+    outlined = true;
+    return set_up(state);
+}
+
 int tear_down(void **state)
 {
     (void)state;
@@ -27,10 +35,22 @@ int tear_down(void **state)
     return 0;
 }
 
+pl_record record_of(pl_str payload, bool with_outline)
+{
+    pl_record record = {.payload = payload};
+    pl_document *source = pl_document_new();
+    pl_document_load(source, payload, PL_CODEC_JSON);
+    if (with_outline && pl_document_validate(source, NULL) == PL_OK)
+        record.outline = pl_document_keep_outline(source, arena);
+    pl_document_free(&source);
+    return record;
+}
+
 void load(const char *text)
 {
     pl_arena_reset(arena);
-    pl_document_load(doc, pl_arena_str(arena, PL_S(text)), PL_CODEC_JSON);
+    pl_record record = record_of(pl_arena_str(arena, PL_S(text)), outlined);
+    pl_document_load_record(doc, &record, PL_CODEC_JSON);
 }
 
 pl_path path_of(const char *text)

@@ -8,9 +8,13 @@ extern pl_document *doc;
 extern pl_error error;
 
 int set_up(void **state);
+/* From here on load() gives the document an outline where one can be kept, as a source does for those behind it. */
+int set_up_outlined(void **state);
 int tear_down(void **state);
 /* A padded copy in the arena, and nothing readable behind the padding under ASan. */
 void load(const char *text);
+/* The record of a payload in the arena, with its outline if that is asked for and the payload valid. */
+pl_record record_of(pl_str payload, bool outlined);
 pl_path path_of(const char *text);
 void set(const char *path, pl_value value);
 void set_fails(const char *path, pl_value value, const char *message);

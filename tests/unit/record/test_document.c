@@ -365,5 +365,6 @@ int main(void)
         cmocka_unit_test(kept_nodes_notice_that_they_are_gone),
         cmocka_unit_test(walks_what_would_be_written),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    int failed = cmocka_run_group_tests_name("scanned", tests, set_up, tear_down);
+    return failed + cmocka_run_group_tests_name("outlined", tests, set_up_outlined, tear_down);
 }

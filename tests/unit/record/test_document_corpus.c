@@ -18,8 +18,8 @@ typedef struct world {
     pl_json_reader *operand; /* JSON texts of the lines */
     pl_json_reader *result;
     pl_buf compact, expected;
-    bool exact;
-    int line, cases, edits, gets;
+    bool exact, outlined;
+    int line, cases, edits, gets, outlines;
 } world;
 
 /* Without space, keys and strings escaped as pl_encode_string does, numbers as they stand. */
@@ -150,6 +150,19 @@ static void run_out(world *w, pl_str want)
     w->cases++;
 }
 
+/* As whoever checks the payload has it, or as a reader behind that one has it. */
+static void load_case(world *w, pl_str payload)
+{
+    pl_record record = {.payload = payload};
+    pl_document_load_record(w->doc, &record, PL_CODEC_JSON);
+    assert_int_equal(pl_document_validate(w->doc, &(pl_error){0}), PL_OK);
+    if (!w->outlined)
+        return;
+    record.outline = pl_document_keep_outline(w->doc, w->arena);
+    w->outlines += record.outline != NULL;
+    pl_document_load_record(w->doc, &record, PL_CODEC_JSON);
+}
+
 static void run_line(world *w, pl_str line)
 {
     const char *space = memchr(line.ptr, ' ', line.len);
@@ -158,8 +171,7 @@ static void run_line(world *w, pl_str line)
     if (pl_str_is(verb, "doc") || pl_str_is(verb, "exact")) {
         pl_arena_reset(w->arena);
         w->exact = pl_str_is(verb, "exact");
-        pl_document_load(w->doc, pl_arena_str(w->arena, rest), PL_CODEC_JSON);
-        assert_int_equal(pl_document_validate(w->doc, &(pl_error){0}), PL_OK);
+        load_case(w, pl_arena_str(w->arena, rest));
     } else if (pl_str_is(verb, "get")) {
         run_get(w, rest);
     } else if (pl_str_is(verb, "set")) {
@@ -174,11 +186,11 @@ static void run_line(world *w, pl_str line)
     }
 }
 
-static void equals_decode_modify_encode(void **state)
+static void run_corpus(bool outlined)
 {
-    (void)state;
     static char line[LINE_MAX_BYTES];
-    world w = {.doc = pl_document_new(),
+    world w = {.outlined = outlined,
+               .doc = pl_document_new(),
                .arena = pl_arena_new(4096),
                .operand = pl_json_reader_new(),
                .result = pl_json_reader_new(),
@@ -196,6 +208,7 @@ static void equals_decode_modify_encode(void **state)
     (void)fclose(file);
     assert_int_equal(w.cases, 260);
     assert_true(w.edits > 500 && w.gets == 780);
+    assert_true(outlined ? w.outlines > 150 : w.outlines == 0);
     pl_buf_release(&w.compact);
     pl_buf_release(&w.expected);
     pl_json_reader_free(&w.operand);
@@ -204,10 +217,23 @@ static void equals_decode_modify_encode(void **state)
     pl_document_free(&w.doc);
 }
 
+static void equals_decode_modify_encode(void **state)
+{
+    (void)state;
+    run_corpus(false);
+}
+
+static void equals_it_by_an_outline_too(void **state)
+{
+    (void)state;
+    run_corpus(true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_decode_modify_encode),
+        cmocka_unit_test(equals_it_by_an_outline_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

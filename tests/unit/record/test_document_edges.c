@@ -201,5 +201,6 @@ int main(void)
         cmocka_unit_test(edits_without_end_are_refused),
         cmocka_unit_test(a_large_record_does_not_stay),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    int failed = cmocka_run_group_tests_name("scanned", tests, set_up, tear_down);
+    return failed + cmocka_run_group_tests_name("outlined", tests, set_up_outlined, tear_down);
 }
