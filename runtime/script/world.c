@@ -43,12 +43,19 @@ static void on_count(lua_State *L, lua_Debug *activation)
     pl_world *world = pl_world_of(L);
     if (!pl_world_out_of_time(world))
         return;
-    if (!world->hook_tight) {
-        world->hook_tight = true;
-        lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
-    }
+    lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
     push_time_message(L, 0);
     lua_error(L);
+}
+
+/* Also called in a signal handler. */
+static void set_hook(pl_watched *watched)
+{
+    pl_world *world = (pl_world *)((char *)watched - offsetof(pl_world, watched));
+    if (world->hooked)
+        return;
+    world->hooked = 1;
+    lua_sethook(world->L, on_count, LUA_MASKCOUNT, PL_WORLD_HOOK_COUNT);
 }
 
 /* ---- garbage --------------------------------------------------------------------- */
@@ -120,12 +127,10 @@ static pl_status tell_failure(pl_world *world, int status, pl_error *error)
 
 void pl_world_enter(pl_world *world)
 {
-    if (world->hook_tight) {
-        world->hook_tight = false;
-        lua_sethook(world->L, on_count, LUA_MASKCOUNT, PL_WORLD_HOOK_COUNT);
-    }
     world->out_of_time = false;
     world->deadline_ns = 0;
+    if (!pl_watch_enter(&world->watched))
+        set_hook(&world->watched);
     pl_buf_clear(&world->message);
     if (world->heap.used < world->least_used)
         world->least_used = world->heap.used;
@@ -135,6 +140,11 @@ void pl_world_enter(pl_world *world)
 
 pl_status pl_world_leave(pl_world *world, int status, pl_error *error)
 {
+    pl_watch_leave(&world->watched);
+    if (world->hooked) {
+        lua_sethook(world->L, NULL, 0, 0);
+        world->hooked = 0;
+    }
     pl_status result = status == LUA_OK ? PL_OK : tell_failure(world, status, error);
     world->key_count = 0;
     world->loading = false;
@@ -237,8 +247,8 @@ bool pl_world_init(pl_world *world, const pl_world_setup *setup)
     lua_pushinteger(world->L, (lua_Integer)setup->seed);
     if (lua_pcall(world->L, 1, 0, 0) != LUA_OK)
         return false;
+    world->watched.slow = set_hook;
     lua_pushcfunction(world->L, message_handler); /* at PL_WORLD_HANDLER, for good */
-    lua_sethook(world->L, on_count, LUA_MASKCOUNT, PL_WORLD_HOOK_COUNT);
     return true;
 }
 

@@ -4,6 +4,7 @@
 #ifndef PL_SCRIPT_WORLD_H
 #define PL_SCRIPT_WORLD_H
 #include "heap.h"
+#include "watch.h"
 
 #include <base/arena.h>
 #include <base/buf.h>
@@ -66,7 +67,9 @@ struct pl_world {
     const char *component;         /* for the log; NULL allowed */
     const char *library;           /* folder of `require`; NULL: none */
     int64_t limit_ns, deadline_ns; /* deadline 0: this call's first look at the clock is still to come */
-    bool out_of_time, hook_tight;
+    pl_watched watched;
+    volatile sig_atomic_t hooked; /* the call has been going on for a while: a count hook looks at the clock */
+    bool out_of_time;
     bool loading; /* the main chunk runs: it may define globals */
 
     size_t least_used; /* of the heap, since the collector was last paced */

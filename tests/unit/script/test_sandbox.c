@@ -2,6 +2,8 @@
 #include "support.h"
 
 #include <base/log.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 
 static void test_what_is_gone(void **state)
@@ -87,6 +89,30 @@ static void test_time(void **state)
                          "while true do table.sort(t, function(a, b) return a > b end) end",
                          50 * MS, message));
     assert_true(runs_for("if r.stop then return end while true do local s = ('x'):rep(1000000) end", 50 * MS, message));
+}
+
+static void *loop_with_signals_blocked(void *ended)
+{
+    sigset_t all;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, NULL);
+    *(bool *)ended = runs_for("if r.stop then return end while true do end", 50 * MS, "took longer than 50ms");
+    return NULL;
+}
+
+/* Stages of a flow block all signals; and each thread needs a timer of its own. */
+static void test_time_on_other_threads(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        pthread_t threads[2];
+        bool ended[2] = {false, false};
+        for (int t = 0; t < 2; t++)
+            assert_int_equal(pthread_create(&threads[t], NULL, loop_with_signals_blocked, &ended[t]), 0);
+        for (int t = 0; t < 2; t++)
+            assert_int_equal(pthread_join(threads[t], NULL), 0);
+        assert_true(ended[0] && ended[1]);
+    }
 }
 
 static void test_loops_in_c(void **state)
@@ -216,10 +242,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_gone), cmocka_unit_test(test_bytecode),
         cmocka_unit_test(test_globals),      cmocka_unit_test(test_strings_are_no_numbers),
-        cmocka_unit_test(test_time),         cmocka_unit_test(test_loops_in_c),
-        cmocka_unit_test(test_memory),       cmocka_unit_test(test_recursion),
-        cmocka_unit_test(test_messages),     cmocka_unit_test(test_log),
-        cmocka_unit_test(test_random),       cmocka_unit_test(test_require),
+        cmocka_unit_test(test_time),         cmocka_unit_test(test_time_on_other_threads),
+        cmocka_unit_test(test_loops_in_c),   cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_recursion),    cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_log),          cmocka_unit_test(test_random),
+        cmocka_unit_test(test_require),
     };
     return cmocka_run_group_tests_name("sandbox", tests, NULL, NULL);
 }
