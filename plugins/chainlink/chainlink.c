@@ -1,8 +1,9 @@
 /* Chainlink price feeds over an Ethereum node's JSON-RPC. At each tick: the newest block, then latestRoundData() of
  * every feed as of that very block (EIP-1898, by hash), one record a feed: what the contract said at the block's time,
- * so that "no change" and "nobody looked" differ. The first poll also checks the chain's id and what each contract says
- * of itself, since wrong addresses circulate. */
-#include "feed.h"
+ * so that "no change" and "nobody looked" differ; and the rounds between this look and the last one. The first poll
+ * also checks the chain's id and what each contract says of itself, since wrong addresses circulate. */
+#include "known.h"
+#include "missed.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@ enum { FEEDS_MAX = 100, CALLS_A_FEED = 2 /* description, decimals */ };
 typedef struct config {
     const char *rpc;
     pl_array feeds; /* feed_config */
-    int64_t every, timeout, chain_id;
+    int64_t every, timeout, chain_id, catch_up;
 } config;
 
 typedef struct chainlink {
@@ -24,6 +25,10 @@ typedef struct chainlink {
     rpc_call *calls;    /* room for 1 + CALLS_A_FEED a feed */
     rpc_reply *replies; /* the same */
     feed_round *rounds;
+    missed missed;
+    known known;
+    char at[128];   /* JSON: the block of this poll, as a parameter */
+    bool restored;  /* what is known of the rounds was read from the store */
     bool verified;  /* the first poll's checks have passed */
     bool by_number; /* the node does not know EIP-1898 */
 } chainlink;
@@ -60,6 +65,7 @@ static void destroy(void *self_)
     chainlink *self = self_;
     if (!self)
         return;
+    known_release(&self->known);
     free(self->feeds);
     free(self->calls);
     free(self->replies);
@@ -97,6 +103,11 @@ static pl_status create(const pl_host *host, const void *config_, void **out, pl
     }
     for (size_t i = 0; i < self->count; i++)
         feed_init(&self->feeds[i], (const feed_config *)c->feeds.items + i);
+    missed_init(&self->missed, host, &self->node, c->catch_up, c->chain_id);
+    if (!known_init(&self->known, host, self->feeds, self->count, c->chain_id)) {
+        destroy(self);
+        return pl_fail(error, PL_HALT, "no memory for %zu feeds", c->feeds.count);
+    }
     *out = self;
     return PL_OK;
 }
@@ -197,13 +208,13 @@ static pl_status read_block(const chainlink *self, const rpc_reply *reply, feed_
 /* One eth_call a feed at the block; replies[0..count-1]. */
 static pl_status call_feeds(chainlink *self, const feed_block *block, pl_error *error)
 {
-    char at[128], again[64];
+    char again[64];
     if (self->by_number)
-        (void)snprintf(at, sizeof at, "\"0x%" PRIx64 "\"", block->number);
+        (void)snprintf(self->at, sizeof self->at, "\"0x%" PRIx64 "\"", block->number);
     else
-        (void)snprintf(at, sizeof at, "{\"blockHash\":\"%s\",\"requireCanonical\":true}", block->hash);
+        (void)snprintf(self->at, sizeof self->at, "{\"blockHash\":\"%s\",\"requireCanonical\":true}", block->hash);
     for (size_t i = 0; i < self->count; i++)
-        set_contract_call(&self->calls[i], &self->feeds[i], "feaf968c", at);
+        set_contract_call(&self->calls[i], &self->feeds[i], "feaf968c", self->at);
     (void)snprintf(again, sizeof again, "[\"0x%" PRIx64 "\",false]", block->number);
     set_call(&self->calls[self->count], "eth_getBlockByNumber", again);
     size_t calls = self->by_number ? self->count + 1 : self->count;
@@ -229,7 +240,7 @@ static bool refused_params(const chainlink *self)
 }
 
 /* Decodes all replies before anything is emitted, so that a poll that is tried again has handed over nothing. */
-static pl_status emit_rounds(chainlink *self, const feed_block *block, pl_error *error)
+static pl_status emit_rounds(chainlink *self, const feed_block *block, int64_t tick_unix_ns, pl_error *error)
 {
     pl_error worst = {.struct_size = sizeof worst};
     size_t good = 0;
@@ -237,7 +248,8 @@ static pl_status emit_rounds(chainlink *self, const feed_block *block, pl_error 
     for (size_t i = 0; i < self->count; i++) {
         pl_error one = {.struct_size = sizeof one};
         self->rounds[i].round = 0; /* none */
-        if (feed_read(&self->feeds[i], &self->replies[i], block, &self->rounds[i], &one) == PL_OK) {
+        if (feed_read(&self->feeds[i], "latestRoundData()", &self->replies[i], block, &self->rounds[i], &one) ==
+            PL_OK) {
             good++;
             continue;
         }
@@ -255,9 +267,14 @@ static pl_status emit_rounds(chainlink *self, const feed_block *block, pl_error 
     }
     if (limited || (good == 0 && error->error_class != PL_REJECT))
         return PL_FAILED;
-    for (size_t i = 0; i < self->count; i++)
-        if (self->rounds[i].round != 0)
-            feed_emit(&self->feeds[i], self->host, self->config->chain_id, block, &self->rounds[i]);
+    missed_begin(&self->missed);
+    for (size_t i = 0; i < self->count; i++) {
+        if (self->rounds[i].round == 0)
+            continue;
+        missed_catch_up(&self->missed, &self->feeds[i], block, self->at, &self->rounds[i]);
+        feed_emit(&self->feeds[i], self->host, self->config->chain_id, block, &self->rounds[i]);
+    }
+    known_note(&self->known, tick_unix_ns);
     if (!failed)
         return PL_OK;
     char message[160];
@@ -270,7 +287,9 @@ static pl_status poll(void *self_, size_t index, int64_t tick_unix_ns, pl_error 
     chainlink *self = self_;
     feed_block block = {.number = 0};
     (void)index;
-    (void)tick_unix_ns;
+    if (!self->restored)
+        known_restore(&self->known);
+    self->restored = true;
     if (!self->verified && verify(self, error) != PL_OK)
         return PL_FAILED;
     set_call(&self->calls[0], "eth_getBlockByNumber", "[\"latest\",false]");
@@ -284,7 +303,12 @@ static pl_status poll(void *self_, size_t index, int64_t tick_unix_ns, pl_error 
         if (call_feeds(self, &block, error) != PL_OK)
             return PL_FAILED;
     }
-    return emit_rounds(self, &block, error);
+    return emit_rounds(self, &block, tick_unix_ns, error);
+}
+
+static pl_status commit(void *self, int64_t tick_unix_ns, pl_error *error)
+{
+    return known_commit(&((chainlink *)self)->known, tick_unix_ns, error);
 }
 
 static const pl_option feed_options[] = {
@@ -315,10 +339,14 @@ static const pl_option options[] = {
      .min = 1e8, .max = 8.64e13},
     {PL_OPTION(config, chain_id, INT, "1", "the chain that the node must be on; 1: Ethereum's main network"), .min = 1,
      .max = 999999999999.0},
+    {PL_OPTION(config, catch_up, INT, "1000",
+               "after a gap, how many missed rounds of a feed are read, the newest of them; 0: none"),
+     .max = 100000},
     {PL_OPTION(config, timeout, DURATION_NS, "10s", "for one whole request"), .min = 1e7, .max = 3e11},
 };
 
-static const pl_poller poller = {.struct_size = sizeof poller, .count = count, .every_ns = every_ns, .poll = poll};
+static const pl_poller poller = {
+    .struct_size = sizeof poller, .count = count, .every_ns = every_ns, .poll = poll, .commit = commit};
 static const pl_component source = {.struct_size = sizeof source,
                                     .option_size = sizeof(pl_option),
                                     .name = "chainlink",

@@ -126,21 +126,19 @@ static bool split_round_id(const uint8_t word[ABI_WORD], feed_round *out)
     return true;
 }
 
-pl_status feed_read(const feed *self, const rpc_reply *reply, const feed_block *block, feed_round *round,
-                    pl_error *error)
+pl_status feed_read(const feed *self, const char *call, const rpc_reply *reply, const feed_block *block,
+                    feed_round *round, pl_error *error)
 {
     const char *pair = self->config->pair;
     uint8_t bytes[ANSWER_MAX];
     size_t len = 0;
     feed_round read;
     if (reply->failed)
-        return call_failed(self, "latestRoundData()", reply, error);
+        return call_failed(self, call, reply, error);
     if (!result_bytes(reply, bytes, &len))
-        return pl_fail(error, PL_REJECT, "%s: latestRoundData() gave no hex; expected %d bytes", pair,
-                       FEED_ROUND_BYTES);
+        return pl_fail(error, PL_REJECT, "%s: %s gave no hex; expected %d bytes", pair, call, FEED_ROUND_BYTES);
     if (len != FEED_ROUND_BYTES)
-        return pl_fail(error, PL_REJECT, "%s: latestRoundData() gave %zu bytes; expected %d", pair, len,
-                       FEED_ROUND_BYTES);
+        return pl_fail(error, PL_REJECT, "%s: %s gave %zu bytes; expected %d", pair, call, len, FEED_ROUND_BYTES);
     abi_int_text(bytes + ANSWER, read.answer);
     if (!split_round_id(bytes, &read))
         return pl_fail(error, PL_REJECT, "%s: the round id is above 80 bits", pair);
@@ -158,6 +156,39 @@ pl_status feed_read(const feed *self, const rpc_reply *reply, const feed_block *
                        (int64_t)read.updated_s - block->time_s, block->number);
     *round = read;
     return PL_OK;
+}
+
+bool feed_absent(const rpc_reply *reply)
+{
+    uint8_t bytes[ANSWER_MAX];
+    size_t len = 0;
+    uint64_t updated_s;
+    if (reply->failed)
+        return reply->reverted;
+    return result_bytes(reply, bytes, &len) && len == FEED_ROUND_BYTES && abi_u64(bytes + UPDATED_AT, &updated_s) &&
+           updated_s == 0;
+}
+
+uint64_t feed_newest_round(const rpc_reply *reply)
+{
+    uint8_t bytes[ANSWER_MAX];
+    size_t len = 0;
+    feed_round read;
+    if (reply->failed || !result_bytes(reply, bytes, &len) || len != FEED_ROUND_BYTES || !split_round_id(bytes, &read))
+        return 0;
+    return read.round;
+}
+
+bool feed_address(const rpc_reply *reply, char address[FEED_ADDRESS_TEXT])
+{
+    uint8_t bytes[ANSWER_MAX], any = 0;
+    size_t len = 0;
+    if (reply->failed || !result_bytes(reply, bytes, &len) || len != ABI_WORD)
+        return false;
+    for (size_t i = ABI_WORD - ADDRESS_BYTES; i < ABI_WORD; i++)
+        any |= bytes[i];
+    (void)snprintf(address, FEED_ADDRESS_TEXT, "0x%.40s", reply->result.as.s.ptr + 2 + 2 * (ABI_WORD - ADDRESS_BYTES));
+    return any != 0;
 }
 
 typedef struct field_list {
@@ -194,15 +225,12 @@ static void warn_when_going_back(const feed *self, const pl_host *host, const fe
     host->log(host, PL_WARN, text);
 }
 
-void feed_emit(feed *self, const pl_host *host, int64_t chain_id, const feed_block *block, const feed_round *round)
+static void emit(const feed *self, const pl_host *host, int64_t chain_id, const feed_block *block,
+                 const feed_round *round, bool missed)
 {
     const feed_config *c = self->config;
     char agg_round[24], price[ABI_SCALED_TEXT];
     field_list list = {.count = 0};
-    warn_when_going_back(self, host, round);
-    self->seen = true;
-    self->phase = round->phase;
-    self->round = round->round;
     (void)snprintf(agg_round, sizeof agg_round, "%" PRIu64, round->round);
     abi_scale(round->answer, (unsigned)c->decimals, price);
     add_text(&list, "kind", "contract");
@@ -224,6 +252,8 @@ void feed_emit(feed *self, const pl_host *host, int64_t chain_id, const feed_blo
         add_int(&list, "heartbeat_s", c->heartbeat / NS_PER_S);
     if (c->deviation)
         add_text(&list, "band_pct", c->deviation);
+    if (missed)
+        add(&list, "caught_up", (pl_value){.type = PL_BOOL, .as.b = true});
     const pl_emission emission = {.struct_size = sizeof emission,
                                   .time_unix_ns = block->time_s * NS_PER_S,
                                   .stream = PL_S("chainlink"),
@@ -232,4 +262,19 @@ void feed_emit(feed *self, const pl_host *host, int64_t chain_id, const feed_blo
                                   .field_count = list.count};
     /* emit takes the record even when it asks to stop, and a block's rounds belong together: go on. */
     (void)host->emit(host, &emission);
+}
+
+void feed_emit(feed *self, const pl_host *host, int64_t chain_id, const feed_block *block, const feed_round *round)
+{
+    warn_when_going_back(self, host, round);
+    self->seen = true;
+    self->phase = round->phase;
+    self->round = round->round;
+    emit(self, host, chain_id, block, round, false);
+}
+
+void feed_emit_missed(const feed *self, const pl_host *host, int64_t chain_id, const feed_block *block,
+                      const feed_round *round)
+{
+    emit(self, host, chain_id, block, round, true);
 }

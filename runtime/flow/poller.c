@@ -84,6 +84,15 @@ static void give_up(pl_source_stage *source, size_t index, const char *reason)
     gap(source, index, source->poll.tick_unix_ns, reason);
 }
 
+/* The tick is over once every item is a sample or a gap. */
+static void complete_tick(pl_poll_state *poll)
+{
+    for (size_t i = 0; i < poll->count; i++)
+        if (!poll->items[i].done)
+            return;
+    poll->complete_unix_ns = poll->tick_unix_ns;
+}
+
 static void begin_tick(pl_source_stage *source, int64_t now_ns)
 {
     pl_poll_state *poll = &source->poll;
@@ -95,6 +104,8 @@ static void begin_tick(pl_source_stage *source, int64_t now_ns)
         give_up(source, i, due_ns > now_ns ? "the server asked to wait" : "no answer before the next tick");
         poll->items[i].retry.due_ns = due_ns > now_ns ? due_ns : 0; /* Retry-After may be longer than many ticks */
     }
+    if (poll->started)
+        complete_tick(poll);
     int64_t unix_ns = pl_flow_unix(source->stage.flow);
     for (int missed = 0; poll->started && now_ns - poll->next_tick_ns >= every_ns; missed++) {
         poll->tick_unix_ns = unix_ns - (now_ns - poll->next_tick_ns);
@@ -128,7 +139,9 @@ static pl_status poll_item(pl_source_stage *source, size_t index, pl_error *erro
 {
     pl_poll_item *item = &source->poll.items[index];
     source->poll.current = index;
+    uint64_t before = item->position;
     pl_status status = poller_of(source)->poll(self_of(source), index, source->poll.tick_unix_ns, error);
+    item->emitted = item->position > before ? item->position : item->emitted;
     if (status != PL_FAILED) {
         item->done = true;
         if (item->quiet)
@@ -183,8 +196,55 @@ pl_status pl_poller_next(pl_source_stage *source, int64_t now_ns, int64_t *resum
         if (!item->done && item->retry.due_ns < soonest)
             soonest = item->retry.due_ns;
     }
+    complete_tick(poll);
     *resume_ns = soonest;
     return PL_AGAIN;
+}
+
+/* ---- what is settled -------------------------------------------------------- */
+
+/* One tick at a time is waited for; what was completed meanwhile is the next. */
+static bool set_mark(pl_poll_state *poll)
+{
+    if (poll->marked_unix_ns || poll->complete_unix_ns == poll->committed_unix_ns)
+        return poll->marked_unix_ns != 0;
+    poll->marked_unix_ns = poll->complete_unix_ns;
+    for (size_t i = 0; i < poll->count; i++)
+        poll->items[i].marked = poll->items[i].emitted;
+    return true;
+}
+
+static bool mark_settled(const pl_poll_state *poll)
+{
+    for (size_t i = 0; i < poll->count; i++) {
+        const pl_poll_item *item = &poll->items[i];
+        if (item->marked && (!item->lane->settled_any || item->lane->settled_position < item->marked))
+            return false;
+    }
+    return true;
+}
+
+static bool commit(pl_source_stage *source)
+{
+    const pl_poller *poller = poller_of(source);
+    pl_error error = {.struct_size = sizeof error};
+    if (!PL_HAS(poller, commit) || !poller->commit ||
+        poller->commit(self_of(source), source->poll.marked_unix_ns, &error) != PL_FAILED)
+        return true;
+    if (error.error_class == PL_RETRY)
+        pl_log(PL_WARN, source->stage.name, "commit: %s", error.message);
+    else
+        pl_flow_halt(source->stage.flow, source->stage.name, &error);
+    return false;
+}
+
+void pl_poller_collect(pl_source_stage *source)
+{
+    pl_poll_state *poll = &source->poll;
+    while (set_mark(poll) && mark_settled(poll) && commit(source)) {
+        poll->committed_unix_ns = poll->marked_unix_ns;
+        poll->marked_unix_ns = 0;
+    }
 }
 
 void pl_poller_release(pl_source_stage *source)

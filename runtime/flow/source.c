@@ -150,6 +150,8 @@ void pl_source_collect(pl_source_stage *source)
         if (source->lanes[i]->commit_due && source->lanes[i]->open)
             commit_lane(source, source->lanes[i]);
     }
+    if (source->poll.items)
+        pl_poller_collect(source);
     if (source->given_up)
         sweep(source);
 }

@@ -24,6 +24,8 @@ typedef struct pl_poll_item {
     pl_retry retry; /* of this tick */
     pl_lane *lane;
     uint64_t position; /* last given */
+    uint64_t emitted;  /* position of the newest record, gaps aside; 0: none yet */
+    uint64_t marked;   /* the same when the mark was set */
     bool done;         /* this tick */
     bool quiet;        /* the last tick failed: its warning was given */
 } pl_poll_item;
@@ -32,6 +34,9 @@ typedef struct pl_poll_state {
     pl_poll_item *items;
     size_t count, current;
     int64_t tick_ns, tick_unix_ns, next_tick_ns; /* monotonic, wall, monotonic */
+    /* Ticks by their wall time, 0: none. complete: the newest of which every item is a sample or a gap; marked: waits
+     * until all that was emitted up to then is settled; committed: the newest that is. */
+    int64_t complete_unix_ns, marked_unix_ns, committed_unix_ns;
     bool started;
 } pl_poll_state;
 
@@ -74,5 +79,7 @@ void pl_source_collect(pl_source_stage *source);
 bool pl_source_full(const pl_source_stage *source);
 /* As pl_source.next, for a poller. */
 pl_status pl_poller_next(pl_source_stage *source, int64_t now_ns, int64_t *resume_ns, pl_error *error);
+/* After settled records were taken back: commits the ticks that are settled. */
+void pl_poller_collect(pl_source_stage *source);
 void pl_poller_release(pl_source_stage *source);
 #endif

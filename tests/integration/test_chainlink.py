@@ -1,5 +1,8 @@
 """The chainlink source on a real Ethereum node, with our aggregators behind the mainnet addresses."""
 
+import json
+import os
+import re
 import time
 from datetime import datetime, timezone
 
@@ -75,7 +78,8 @@ class Rounds(Chain):
         records = self.records("out.jsonl")
         names = {ours: pair for pair, ours in PAIRS.items()}
         for record in records:
-            self.check_record(record, names[record["pair"]])
+            if "caught_up" not in record:
+                self.check_record(record, names[record["pair"]])
         first = [r for r in records if r["pair"] == "ETH-USD" and r["agg_round"] == "2"][0]
         self.assertEqual(first["started_at"], utc(started))
         self.assertEqual(self.warnings(run), [])
@@ -88,7 +92,7 @@ class Rounds(Chain):
         self.wait_round(run, "LINK/USD", 1, 1)
         self.wait_round(run, "ETH/USD", 1, 21)
         run.stop()
-        records = self.records("out.jsonl")
+        records = [r for r in self.records("out.jsonl") if "caught_up" not in r]
         self.assertEqual(len(records) % 3, 0)
         for at in range(0, len(records), 3):
             poll = records[at:at + 3]
@@ -120,6 +124,175 @@ class Rounds(Chain):
         run.stop()
         self.assertEqual(len(self.warnings(run)), 1)
         self.assertRegex(self.warnings(run)[0], r"ETH-USD went back from round 1/2 to 1/1")
+
+
+class Missed(Chain):
+    """Rounds that came while nobody looked."""
+
+    def setUp(self):
+        super().setUp()
+        self.eth = self.feeds["ETH/USD"]
+
+    def rounds(self, pair="ETH/USD"):
+        """(phase, round) as recorded, each once, in the order of their first record."""
+        return list(dict.fromkeys((r["phase_id"], int(r["agg_round"])) for r in self.records("out.jsonl")
+                                  if r["pair"] == PAIRS[pair]))
+
+    def caught_up(self):
+        return [r for r in self.records("out.jsonl") if r.get("caught_up")]
+
+    def run_until(self, phase, number, *words):
+        run = self.begin("--data-dir", "state", *words)
+        self.wait_round(run, "ETH/USD", phase, number)
+        run.wait_for(lambda: self.kept_round() == (phase, number), 20, "the round is kept")
+        return run
+
+    def kept_round(self):
+        """What the source will go on from."""
+        for path in (self.dir / "state").rglob("store/feeds-*"):
+            key, _, value = path.read_text().partition("\0")
+            if key == "rounds":
+                phase, number, _ = json.loads(value)["feeds"][self.eth.proxy.lower()]
+                return phase, int(number)
+        return None
+
+    def check_truth(self):
+        """Each record of ETH/USD says of its round what the node says of it."""
+        for record in self.records("out.jsonl"):
+            if record["pair"] != "ETH-USD":
+                continue
+            truth = self.eth.round(record["phase_id"] << 64 | int(record["agg_round"]))
+            self.assertEqual((record["answer_raw"], record["updated_at"]), (str(truth["answer"]), utc(truth["updated_at"])))
+
+    def test_rounds_of_the_time_in_which_nothing_ran(self):
+        self.feeds.push(PRICES)
+        self.run_until(1, 1).stop()
+        for i in range(130):                               # more than one poll reads
+            self.eth.push(f"{2000 + i}")
+        run = self.run_until(1, 131)
+        run.wait_for(lambda: len(self.rounds()) == 131, 20, "all rounds are there")
+        run.stop()
+        self.assertEqual(sorted(self.rounds()), [(1, n) for n in range(1, 132)])
+        self.check_truth()
+        found = self.caught_up()
+        self.assertEqual([int(r["agg_round"]) for r in found], list(range(2, 131)), "oldest first, each once")
+        for record in found:
+            block = self.node.block(record["block_number"])
+            self.assertEqual((record["observed_at"], record["block_hash"]), (utc(block["timestamp"]), block["hash"]))
+        self.assertEqual(self.warnings(run), [])
+        self.assertEqual(len(re.findall(r"info feeds: ETH-USD missed 129 rounds", run.stderr)), 1)
+
+    def test_rounds_between_two_polls(self):
+        self.feeds.push(PRICES)
+        run = self.begin()
+        self.wait_round(run, "ETH/USD", 1, 1)
+        with self.node.one_block():
+            for i in range(5):
+                self.eth.push(f"{2000 + i}")
+        self.wait_round(run, "ETH/USD", 1, 6)
+        run.stop()
+        self.assertEqual(self.rounds(), [(1, n) for n in range(1, 7)])
+
+    def test_over_changes_of_phase(self):
+        """The old aggregators' later rounds, then the newest one's from its first."""
+        self.feeds.push(PRICES)
+        self.run_until(1, 1).stop()
+        self.eth.push("2001")
+        self.eth.push("2002")
+        self.eth.confirm(version=4)
+        self.eth.push("2003")
+        self.eth.confirm(phase=4)                          # no aggregator was ever phase 3
+        for i in range(3):
+            self.eth.push(f"{2010 + i}")
+        run = self.run_until(4, 3)
+        run.stop()
+        self.assertEqual(self.rounds(), [(1, 1), (1, 2), (1, 3), (2, 1), (4, 1), (4, 2), (4, 3)])
+        self.check_truth()
+
+    def test_killed_it_reads_again_what_was_not_delivered(self):
+        """A sink that stands still: rounds are handed over, but not delivered."""
+        self.feeds.push(PRICES)
+        self.run_until(1, 1).stop()
+        (self.dir / "out.jsonl").unlink()
+        os.mkfifo(self.dir / "out.jsonl")                  # opening it waits for a reader
+        self.eth.push("2001")
+        self.eth.push("2002")
+        run = self.begin("--data-dir", "state")
+        run.wait_log(r"missed 1 rounds")
+        run.kill()
+        (self.dir / "out.jsonl").unlink()
+        self.eth.push("2003")
+        self.assertEqual(self.kept_round(), (1, 1))
+        self.run_until(1, 4).stop()
+        self.assertEqual(self.rounds(), [(1, 2), (1, 3), (1, 4)])
+
+    def test_a_gap_beyond_catch_up(self):
+        self.feeds.push(PRICES)
+        self.run_until(1, 1).stop()
+        for i in range(12):
+            self.eth.push(f"{2000 + i}")
+        run = self.run_until(1, 13, "--set", "sources.feeds.with.catch_up=4")
+        run.stop()
+        self.assertEqual(self.rounds(), [(1, 1)] + [(1, n) for n in range(9, 14)])
+        self.assertEqual(len(self.warnings(run)), 1, run.stderr)
+        self.assertRegex(self.warnings(run)[0], r"ETH-USD missed 11 rounds; the oldest 7 are beyond catch_up")
+
+    def test_switched_off(self):
+        self.feeds.push(PRICES)
+        self.run_until(1, 1).stop()
+        self.eth.push("2001")
+        self.eth.push("2002")
+        run = self.run_until(1, 3, "--set", "sources.feeds.with.catch_up=0")
+        run.stop()
+        self.assertEqual(self.rounds(), [(1, 1), (1, 3)])
+        self.assertEqual(self.warnings(run), [])
+
+    def test_a_reorg_undoes_a_round_that_was_caught_up(self):
+        """What takes its number afterwards is another round, and is recorded, too."""
+        self.feeds.push(PRICES)
+        self.run_until(1, 1).stop()
+        for price in ("2001", "2002", "2003"):
+            self.eth.push(price)
+        run = self.run_until(1, 4)
+        undone = [r for r in self.caught_up() if r["agg_round"] == "3"]
+        self.node.reorg(2)                                 # rounds 3 and 4 are gone
+        run.wait_log(r"ETH-USD went back from round 1/4 to 1/2")
+        time.sleep(1.1)                                    # blocks have whole seconds
+        with self.node.one_block():
+            for price in ("2103", "2104", "2105"):
+                self.eth.push(price)
+        self.wait_round(run, "ETH/USD", 1, 5)
+        run.stop()
+        threes = [r["price"] for r in self.caught_up() if r["agg_round"] == "3"]
+        self.assertEqual((len(undone), threes), (1, ["2002.00000000", "2103.00000000"]))
+
+    def test_a_reorg_that_nobody_saw(self):
+        """Between two polls a round is undone and others come: the number alone would not tell."""
+        self.feeds.push(PRICES)
+        self.eth.push("2001")
+        self.run_until(1, 2).stop()
+        self.node.reorg(1)
+        time.sleep(1.1)
+        self.eth.push("2101")
+        self.eth.push("2102")
+        run = self.run_until(1, 3)
+        run.stop()
+        found = [(r["agg_round"], r["price"]) for r in self.caught_up()]
+        self.assertEqual(found, [("2", "2101.00000000")])
+        self.assertRegex(self.warnings(run)[0], r"ETH-USD round 1/2 is another one now: blocks were replaced")
+
+    def test_a_missed_round_that_is_no_price(self):
+        self.feeds.push(PRICES)
+        self.run_until(1, 1).stop()
+        self.eth.push("2001")
+        self.eth.push(raw=-5)
+        self.eth.push("2003")
+        self.eth.push("2004")
+        run = self.run_until(1, 5)
+        run.stop()
+        self.assertEqual(self.rounds(), [(1, 1), (1, 2), (1, 4), (1, 5)])
+        self.assertRegex(run.stderr, r"info feeds: round 1/3 is given up: ETH-USD: the answer is -5")
+        self.assertEqual(self.warnings(run), [])
 
 
 class Refused(Chain):

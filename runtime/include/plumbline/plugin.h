@@ -20,7 +20,7 @@
  * marked "frozen" never change.
  *
  * Changelog
- *   0.2  pl_json.valid.
+ *   0.2  pl_json.valid, pl_poller.commit.
  *   0.1  first version.
  */
 #ifndef PL_PLUGIN_H
@@ -279,6 +279,10 @@ typedef struct pl_poller { /* instead of pl_source: the core owns tick, jitter, 
     /* [worker] Emits what item `index` has at this tick (zero or more records).
      * PL_RETRY: again within this tick, then a gap. PL_REJECT: a gap now, one warning. */
     pl_status (*poll)(void *self, size_t index, int64_t tick_unix_ns, pl_error *);
+    /* Since minor 2. [worker] Between two polls: all that was emitted up to and including that tick is settled, so
+     * what a restart is to go on from may be put into "pl.store/1". Monotone; ticks may be passed over. PL_RETRY:
+     * called again. NULL: nothing to keep. */
+    pl_status (*commit)(void *self, int64_t tick_unix_ns, pl_error *);
 } pl_poller;
 
 typedef struct pl_sink {

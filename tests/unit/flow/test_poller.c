@@ -9,6 +9,9 @@ typedef struct poll_stub {
     int64_t every_ns;
     uint32_t polls, samples[4];
     int64_t polled_ns[256]; /* monotonic, of item 0 */
+    int64_t ticked_unix_ns; /* of the newest poll */
+    int64_t committed_unix_ns;
+    uint32_t commits, commit_fails;
     /* What the next poll of the item comes to; PL_OK: a sample. */
     pl_status (*answer)(struct poll_stub *stub, size_t index, pl_error *error);
 } poll_stub;
@@ -43,6 +46,7 @@ static pl_status poll_item(void *self, size_t index, int64_t tick_unix_ns, pl_er
     if (index == 0 && stub->polls < 256)
         stub->polled_ns[stub->polls] = stub->host->now_ns(stub->host);
     stub->polls += index == 0;
+    stub->ticked_unix_ns = tick_unix_ns;
     pl_status status = stub->answer ? stub->answer(stub, index, error) : PL_OK;
     if (status != PL_OK)
         return status;
@@ -51,6 +55,17 @@ static pl_status poll_item(void *self, size_t index, int64_t tick_unix_ns, pl_er
     pl_emission emission = {
         .struct_size = sizeof emission, .time_unix_ns = tick_unix_ns, .payload = PL_S(payload), .stream = PL_S("s")};
     (void)stub->host->emit(stub->host, &emission);
+    return PL_OK;
+}
+
+static pl_status commit_tick(void *self, int64_t tick_unix_ns, pl_error *error)
+{
+    poll_stub *stub = self;
+    assert_true(tick_unix_ns > stub->committed_unix_ns);
+    if (stub->commit_fails && stub->commit_fails-- > 0)
+        return pl_fail(error, PL_RETRY, "the disk is full");
+    stub->committed_unix_ns = tick_unix_ns;
+    stub->commits++;
     return PL_OK;
 }
 
@@ -64,7 +79,7 @@ typedef struct bench {
 
 static void open_bench(bench *b)
 {
-    static const pl_poller poller = {sizeof poller, 0, count_of, every_of, poll_item};
+    static const pl_poller poller = {sizeof poller, 0, count_of, every_of, poll_item, commit_tick};
     static const pl_component component = {.struct_size = sizeof component,
                                            .option_size = sizeof(pl_option),
                                            .name = "stub",
@@ -222,6 +237,39 @@ static void test_positions_grow_over_gaps(void **state)
     kit_close(&b.kit);
 }
 
+static void test_a_tick_is_committed_when_its_records_are_settled(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.stub = {.count = 2}, .sink = {.async = true, .mute = true}};
+    open_bench(&b);
+    run_for(&b, 35LL * SECOND);
+    assert_int_equal(b.stub.commits, 0);
+    b.sink.mute = false;
+    run_for(&b, 20LL * SECOND);
+    assert_true(b.stub.commits >= 2);
+    assert_true(b.stub.ticked_unix_ns - b.stub.committed_unix_ns <= 10LL * SECOND);
+    b.stub.commit_fails = 2;
+    run_for(&b, 20LL * SECOND);
+    assert_non_null(strstr(b.kit.log, "commit: the disk is full"));
+    stop(&b);
+    assert_int_equal(b.stub.commit_fails, 0);
+    assert_int_equal(b.stub.committed_unix_ns, b.stub.ticked_unix_ns);
+    kit_close(&b.kit);
+}
+
+static void test_ticks_without_a_sample_are_committed(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.stub.answer = down};
+    open_bench(&b);
+    run_for(&b, 300LL * SECOND);
+    stop(&b);
+    assert_in_range(b.stub.commits, 28, 31);
+    kit_close(&b.kit);
+}
+
 static pl_status halts(poll_stub *stub, size_t index, pl_error *error)
 {
     (void)index;
@@ -249,6 +297,8 @@ int main(void)
         cmocka_unit_test(test_retry_after_holds_over_several_ticks),
         cmocka_unit_test(test_missed_ticks_are_gaps),
         cmocka_unit_test(test_positions_grow_over_gaps),
+        cmocka_unit_test(test_a_tick_is_committed_when_its_records_are_settled),
+        cmocka_unit_test(test_ticks_without_a_sample_are_committed),
         cmocka_unit_test(test_halt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,144 +1,17 @@
-/* The chainlink plugin against a small Ethereum node in the test: it answers what the batch asks, as told. */
-#include "support_web.h"
+/* The chainlink plugin against a small Ethereum node in the test. */
+#include "support_chain.h"
 
 #include <stdlib.h>
 
-#define ETH_PROXY "0x5f4eC3Df9cbd43714FE2740f5E3616155c5b8419"
-#define BTC_PROXY "0xF4030086522a5bEEa4988F8cA5B36dbC97BeE88c"
-#define HASH "0x00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
-#define OTHER_HASH "0xff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
-#define ETH_ROUND "0000000000000000000000000000000000000000000000050000000000003316" /* phase 5, round 13078 */
-#define LIMITED "{\"code\":-32005,\"message\":\"rate limited\",\"data\":{\"rate\":{\"backoff_seconds\":7}}}"
-#define REVERTED "{\"code\":3,\"message\":\"execution reverted: no access\",\"data\":\"0x\"}"
-#define TIME_S 1767225600 /* 2026-01-01T00:00:00Z */
-
 static stub *host;
-
-/* What the node says; each test changes some. */
-static struct {
-    const char *chain_id;
-    const char *eth_description, *btc_description; /* text, or a result that begins with 0x */
-    const char *decimals;
-    char eth_round[400], btc_round[400]; /* the result */
-    const char *eth_error, *btc_error;   /* error object instead, for latestRoundData */
-    const char *verify_error;            /* error object for description() and decimals() */
-    const char *block_error;
-    const char *second_hash; /* of the block when asked for by number */
-    bool no_hashes;          /* EIP-1898 is unknown */
-    bool backwards;          /* answers in the reverse order */
-    bool forgets_last;       /* leaves the last call of a batch out */
-    bool null_block;
-    int max_batch; /* calls in the longest batch so far */
-} node;
-
-/* ---- The node ------------------------------------------------------------ */
-
-static void make_round(char out[400], const char *round_id, const char *answer, long started, long updated)
-{
-    (void)snprintf(out, 400, "0x%s%s%064lx%064lx%s", round_id, answer, started, updated, round_id);
-}
-
-static void reset_node(void)
-{
-    memset(&node, 0, sizeof node);
-    node.chain_id = "0x1";
-    node.eth_description = "ETH / USD";
-    node.btc_description = "BTC / USD";
-    node.decimals = "8";
-    node.second_hash = HASH;
-    /* 304359857420 = 0x46dd42dd0c */
-    make_round(node.eth_round, ETH_ROUND, "00000000000000000000000000000000000000000000000000000046dd42dd0c",
-               TIME_S - 90, TIME_S - 60);
-    make_round(node.btc_round, ETH_ROUND, "0000000000000000000000000000000000000000000000000000000000000001",
-               TIME_S - 90, TIME_S - 60);
-}
-
-static void put_text(FILE *out, const char *text)
-{
-    if (strncmp(text, "0x", 2) == 0) {
-        (void)fprintf(out, "\"result\":\"%s\"", text);
-        return;
-    }
-    (void)fprintf(out, "\"result\":\"0x%064x%064zx", 32, strlen(text));
-    for (size_t i = 0; i < 32; i++)
-        (void)fprintf(out, "%02x", i < strlen(text) ? (unsigned)text[i] : 0);
-    (void)fprintf(out, "\"");
-}
-
-static void answer_call(FILE *out, const char *call)
-{
-    bool eth = strstr(call, ETH_PROXY) != NULL;
-    const char *error = eth ? node.eth_error : node.btc_error;
-    bool round = strstr(call, "0xfeaf968c") != NULL;
-    if (node.no_hashes && strstr(call, "blockHash"))
-        (void)fprintf(out, "\"error\":{\"code\":-32602,\"message\":\"invalid argument 1: hex string expected\"}");
-    else if (!round && node.verify_error)
-        (void)fprintf(out, "\"error\":%s", node.verify_error);
-    else if (round && error)
-        (void)fprintf(out, "\"error\":%s", error);
-    else if (round)
-        (void)fprintf(out, "\"result\":\"%s\"", eth ? node.eth_round : node.btc_round);
-    else if (strstr(call, "0x7284e416"))
-        put_text(out, eth ? node.eth_description : node.btc_description);
-    else if (strncmp(node.decimals, "0x", 2) == 0)
-        (void)fprintf(out, "\"result\":\"%s\"", node.decimals);
-    else
-        (void)fprintf(out, "\"result\":\"0x%064x\"", (unsigned)strtoul(node.decimals, NULL, 10));
-}
-
-static void answer_one(FILE *out, const char *call)
-{
-    (void)fprintf(out, "{\"jsonrpc\":\"2.0\",\"id\":%ld,", strtol(strstr(call, "\"id\":") + 5, NULL, 10));
-    if (strstr(call, "eth_chainId"))
-        (void)fprintf(out, "\"result\":\"%s\"", node.chain_id);
-    else if (strstr(call, "eth_getBlockByNumber") && node.block_error)
-        (void)fprintf(out, "\"error\":%s", node.block_error);
-    else if (strstr(call, "eth_getBlockByNumber") && node.null_block)
-        (void)fprintf(out, "\"result\":null");
-    else if (strstr(call, "eth_getBlockByNumber"))
-        (void)fprintf(
-            out, "\"result\":{\"number\":\"0x16e3600\",\"hash\":\"%s\",\"timestamp\":\"0x%x\",\"transactions\":[]}",
-            strstr(call, "latest") ? HASH : node.second_hash, TIME_S);
-    else
-        answer_call(out, call);
-    (void)fprintf(out, "}");
-}
-
-static char *serve(const web_request *request)
-{
-    char *calls[64], *text = NULL, *body = strdup(request->body);
-    size_t size = 0;
-    int count = 0;
-    FILE *out = open_memstream(&text, &size);
-    assert_non_null(out);
-    assert_string_equal(request->method, "POST");
-    assert_string_equal(request->headers, "Content-Type: application/json\n");
-    for (char *at = strstr(body, "{\"jsonrpc\""); at; count++) {
-        calls[count] = at;
-        at = strstr(at + 1, "{\"jsonrpc\"");
-        if (at)
-            at[-1] = '\0';
-    }
-    node.max_batch = count > node.max_batch ? count : node.max_batch;
-    (void)fputc('[', out);
-    for (int i = 0; i < count - (node.forgets_last && count > 1); i++) {
-        if (i > 0)
-            (void)fputc(',', out);
-        answer_one(out, calls[node.backwards ? count - 1 - i : i]);
-    }
-    (void)fputc(']', out);
-    assert_int_equal(fclose(out), 0);
-    free(body);
-    return text;
-}
 
 static int open_host(void **state)
 {
     (void)state;
-    reset_node();
+    chain_reset();
     host = stub_open("chainlink", STUB_SOURCE);
     web_install(host);
-    web_serve(serve);
+    web_serve(chain_serve);
     return 0;
 }
 static int close_host(void **state)
@@ -239,7 +112,7 @@ static void integers_are_exact_to_256_bits(void **state)
     stub_create(host, "{ rpc: \"http://127.0.0.1:1\", feeds: [ { pair: ETH-USD, proxy: \"" ETH_PROXY "\" } ] }");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char expected[200];
-        make_round(node.eth_round, ETH_ROUND, cases[i].word, TIME_S, TIME_S);
+        chain_make_round(node.eth_round, ETH_ROUND, cases[i].word, TIME_S, TIME_S);
         assert_int_equal(stub_poll(host, 0), PL_OK);
         (void)snprintf(expected, sizeof expected, "\"answer_raw\":\"%s\"", cases[i].decimal);
         assert_non_null(strstr(stub_json(host, i), expected));
@@ -252,7 +125,7 @@ static void integers_are_exact_to_256_bits(void **state)
         assert_non_null(strstr(stub_json(host, i), expected));
     }
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
-        make_round(node.eth_round, ETH_ROUND, refused[i].word, TIME_S, TIME_S);
+        chain_make_round(node.eth_round, ETH_ROUND, refused[i].word, TIME_S, TIME_S);
         poll_fails(PL_REJECT, refused[i].decimal);
     }
     assert_int_equal(host->emitted_count, sizeof cases / sizeof cases[0]);
@@ -296,13 +169,13 @@ static void a_bad_round_costs_only_its_feed(void **state)
     stub_create(host, two_feeds);
     size_t expected = 0;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        make_round(node.eth_round, cases[i].round_id, cases[i].answer, cases[i].started, cases[i].updated);
+        chain_make_round(node.eth_round, cases[i].round_id, cases[i].answer, cases[i].started, cases[i].updated);
         poll_fails(PL_REJECT, cases[i].part);
         assert_failed(PL_FAILED, PL_REJECT, "1 of 2 feeds are good");
         assert_int_equal(host->emitted_count, ++expected);
         assert_non_null(strstr(stub_json(host, i), "BTC-USD"));
     }
-    reset_node();
+    chain_reset();
     node.eth_round[66] = '\0';
     poll_fails(PL_REJECT, "ETH-USD: latestRoundData() gave 32 bytes; expected 160");
     (void)strncpy(node.eth_round, "0x", 3);
@@ -314,7 +187,7 @@ static void a_bad_round_costs_only_its_feed(void **state)
     node.eth_error = "{\"code\":-32000,\"message\":\"execution reverted\"}";
     poll_fails(PL_REJECT, "reverted");
     assert_int_equal(host->emitted_count, expected + 5);
-    reset_node();
+    chain_reset();
     node.forgets_last = true;
     poll_fails(PL_REJECT, "left latestRoundData() of BTC-USD");
     assert_int_equal(host->emitted_count, expected + 6);
@@ -384,7 +257,7 @@ static void start_halts(const char *part, const char *option)
     poll_fails(PL_HALT, part);
     assert_string_equal(host->error.option, option);
     stub_restart(host, two_feeds);
-    reset_node();
+    chain_reset();
 }
 
 static void the_first_poll_checks_the_contracts(void **state)
@@ -408,7 +281,7 @@ static void the_first_poll_checks_the_contracts(void **state)
     start_halts("description() reverts at " ETH_PROXY ": not a price feed", "feeds[0].proxy");
     node.verify_error = LIMITED;
     poll_fails(PL_RETRY, "limits its rate");
-    reset_node();
+    chain_reset();
     assert_int_equal(stub_poll(host, 0), PL_OK);
     assert_int_equal(host->emitted_count, 2);
 }
@@ -446,12 +319,12 @@ static void a_round_that_goes_back_is_told(void **state)
     (void)state;
     stub_create(host, two_feeds);
     assert_int_equal(stub_poll(host, 0), PL_OK);
-    make_round(node.eth_round, "0000000000000000000000000000000000000000000000050000000000003315",
-               "0000000000000000000000000000000000000000000000000000000000000001", TIME_S, TIME_S);
+    chain_make_round(node.eth_round, "0000000000000000000000000000000000000000000000050000000000003315",
+                     "0000000000000000000000000000000000000000000000000000000000000001", TIME_S, TIME_S);
     assert_int_equal(stub_poll(host, 0), PL_OK);
     assert_true(stub_logged(host, "warn: ETH-USD went back from round 5/13078 to 5/13077"));
-    make_round(node.eth_round, "0000000000000000000000000000000000000000000000060000000000000001",
-               "0000000000000000000000000000000000000000000000000000000000000001", TIME_S, TIME_S);
+    chain_make_round(node.eth_round, "0000000000000000000000000000000000000000000000060000000000000001",
+                     "0000000000000000000000000000000000000000000000000000000000000001", TIME_S, TIME_S);
     assert_int_equal(stub_poll(host, 0), PL_OK); /* a new phase starts again at 1: not back */
     assert_int_equal(host->log_count, 1);
     assert_int_equal(host->emitted_count, 6);
