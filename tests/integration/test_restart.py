@@ -50,7 +50,7 @@ class Restart(support.Case):
               accuracy:
                 from: slow
                 script: "{support.REPO}/scripts/accuracy.lua"
-                order: {{ by: time, slack: 6m, idle: 6s }}
+                order: {{ by: time, slack: 6m, idle: 15s }}
                 state: {{ rebuild: 24h }}
             sinks:
               price_deviation:
