@@ -87,10 +87,8 @@ static pl_status stand_in(pl_document *document, pl_error *error)
     return PL_OK;
 }
 
-pl_status pl_document_ready(pl_document *document, pl_error *error)
+pl_status pl_document_begin(pl_document *document, pl_error *error)
 {
-    if (document->tree.nodes > 0)
-        return PL_OK;
     if (document->outline)
         return pl_tree_load_outlined(&document->tree, document->payload, document->outline, error);
     if (document->codec == PL_CODEC_JSON && document->payload.ptr)

@@ -14,8 +14,13 @@ struct pl_document {
     bool touched;
 };
 
-/* Scans the payload unless that was done. Afterwards node 0 is the root; PL_NODE_GONE on it is a tombstone. */
-pl_status pl_document_ready(pl_document *document, pl_error *error);
+/* Notes the root, by the outline or a scan. */
+pl_status pl_document_begin(pl_document *document, pl_error *error);
+/* The same unless that was done. Afterwards node 0 is the root; PL_NODE_GONE on it is a tombstone. */
+static inline pl_status pl_document_ready(pl_document *document, pl_error *error)
+{
+    return document->tree.nodes > 0 ? PL_OK : pl_document_begin(document, error);
+}
 /* Edits, and reads of edited objects, only take memory until the next load: a script that goes round in one record must
  * not fill it. PL_FAILED, PL_REJECT: they take more than 64 MiB beside what the payload itself needs. */
 pl_status pl_document_has_room(const pl_document *document, pl_error *error);

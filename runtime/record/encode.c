@@ -53,17 +53,27 @@ static inline bool special_of_eight(uint64_t bytes)
            0;
 }
 
-/* True when the text can be copied as it is. */
+/* True when the text can be copied as it is. What is left of the last eight, or four, bytes is looked at together with
+ * some before it. */
 static bool is_plain(pl_str text)
 {
     uint64_t bytes;
-    size_t i = 0;
-    for (; i + sizeof bytes <= text.len; i += sizeof bytes) {
-        memcpy(&bytes, text.ptr + i, sizeof bytes);
-        if (special_of_eight(bytes))
-            return false;
+    if (text.len >= sizeof bytes) {
+        for (size_t i = 0; i + sizeof bytes < text.len; i += sizeof bytes) {
+            memcpy(&bytes, text.ptr + i, sizeof bytes);
+            if (special_of_eight(bytes))
+                return false;
+        }
+        memcpy(&bytes, text.ptr + text.len - sizeof bytes, sizeof bytes);
+        return !special_of_eight(bytes);
     }
-    for (; i < text.len; i++)
+    if (text.len >= sizeof(uint32_t)) {
+        uint32_t front, back;
+        memcpy(&front, text.ptr, sizeof front);
+        memcpy(&back, text.ptr + text.len - sizeof back, sizeof back);
+        return !special_of_eight((uint64_t)front << 32 | back);
+    }
+    for (size_t i = 0; i < text.len; i++)
         if (escaped_size((unsigned char)text.ptr[i]) > 1)
             return false;
     return true;
@@ -71,9 +81,13 @@ static bool is_plain(pl_str text)
 
 void pl_encode_string(pl_buf *out, pl_str text)
 {
+    if (text.len > 0 && is_plain(text)) {
+        pl_put_quoted(out, text);
+        return;
+    }
     pl_put_byte(out, '"');
     size_t start = 0;
-    for (size_t i = is_plain(text) ? text.len : 0; i < text.len; i++) {
+    for (size_t i = 0; i < text.len; i++) {
         unsigned char byte = (unsigned char)text.ptr[i];
         if (escaped_size(byte) == 1)
             continue;

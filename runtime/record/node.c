@@ -313,7 +313,7 @@ static pl_status open_box(pl_tree *tree, uint32_t holder, bool object, pl_error 
     return PL_OK;
 }
 
-pl_status pl_tree_open(pl_tree *tree, uint32_t number, uint32_t *holder, pl_tree_box **box, pl_error *error)
+pl_status pl_tree_open_first(pl_tree *tree, uint32_t number, uint32_t *holder, pl_tree_box **box, pl_error *error)
 {
     const pl_tree_node *node = &tree->node[number];
     if (node->flags & PL_NODE_REPLACED) {

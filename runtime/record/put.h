@@ -15,6 +15,18 @@ static inline void pl_put(pl_buf *out, const char *bytes, size_t len)
     out->data[out->len] = '\0';
 }
 
+static inline void pl_put_quoted(pl_buf *out, pl_str text)
+{
+    if (!pl_buf_reserve(out, text.len + 2))
+        return;
+    char *to = out->data + out->len;
+    to[0] = '"';
+    memcpy(to + 1, text.ptr, text.len);
+    to[text.len + 1] = '"';
+    to[text.len + 2] = '\0';
+    out->len += text.len + 2;
+}
+
 static inline void pl_put_byte(pl_buf *out, char byte)
 {
     pl_put(out, &byte, 1);

@@ -38,10 +38,16 @@ static void copy_to(splice *s, size_t to)
 /* The source's members, each copied, rewritten or left out. */
 static pl_status splice_members(splice *s, pl_error *error)
 {
+    const pl_tree_node *const first = &s->tree->node[s->box->first];
+    const uint32_t count = s->box->count;
     bool gap = false;
-    for (uint32_t i = 0; i < s->box->count; i++) {
-        uint32_t number = s->box->first + i;
-        const pl_tree_node *node = &s->tree->node[number];
+    for (uint32_t i = 0; i < count; i++) {
+        const pl_tree_node *node = &first[i];
+        const bool changed = node->flags & (PL_NODE_GONE | PL_NODE_REPLACED | PL_NODE_DIRTY);
+        if (!changed && !gap) {
+            s->kept++;
+            continue;
+        }
         if (node->flags & PL_NODE_GONE) {
             if (!gap)
                 copy_to(s, i > 0 ? end_of(s, i - 1) : s->open);
@@ -55,15 +61,15 @@ static pl_status splice_members(splice *s, pl_error *error)
             gap = false;
         }
         s->kept++;
-        if (node->flags & (PL_NODE_REPLACED | PL_NODE_DIRTY)) {
+        if (changed) {
             copy_to(s, node->raw_at);
             s->from = end_of(s, i);
-            pl_status status = pl_splice((pl_tree *)s->tree, number, s->out, error);
+            pl_status status = pl_splice((pl_tree *)s->tree, s->box->first + i, s->out, error);
             if (status != PL_OK)
                 return status;
         }
     }
-    copy_to(s, gap || s->box->count == 0 ? s->from : end_of(s, s->box->count - 1));
+    copy_to(s, gap || count == 0 ? s->from : end_of(s, count - 1));
     return PL_OK;
 }
 

@@ -97,9 +97,19 @@ pl_status pl_tree_check(pl_tree *tree, pl_error *error);
 /* A further text (padded): the number of its root node, flagged PL_NODE_BODY, child of parent. */
 pl_status pl_tree_adopt(pl_tree *tree, pl_str padded, uint32_t parent, uint32_t *root, pl_error *error);
 
+/* As pl_tree_open; for the first time, or what replaced the node. */
+pl_status pl_tree_open_first(pl_tree *tree, uint32_t node, uint32_t *holder, pl_tree_box **box, pl_error *error);
 /* The node that holds the members of `node`'s value: itself, or the body of what replaced it. PL_END: the value is no
  * container. *box is opened. Boxes move when others are opened: use the pointer at once. */
-pl_status pl_tree_open(pl_tree *tree, uint32_t node, uint32_t *holder, pl_tree_box **box, pl_error *error);
+static inline pl_status pl_tree_open(pl_tree *tree, uint32_t node, uint32_t *holder, pl_tree_box **box, pl_error *error)
+{
+    const pl_tree_node *there = &tree->node[node];
+    if (there->box == 0 || there->flags & PL_NODE_REPLACED)
+        return pl_tree_open_first(tree, node, holder, box, error);
+    *holder = node;
+    *box = &tree->box[there->box - 1];
+    return PL_OK;
+}
 /* The member of an opened object, or PL_END. */
 pl_status pl_tree_member(const pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node);
 /* The element of an opened array, gone ones not counted, or PL_END. */
