@@ -75,7 +75,7 @@ local kinds = {
     { "ref_price", positive, true }, { "deviation_pct", number, true }, { "ref_spread_pct", not_negative, true },
     { "ref_age_s", integer_from(0), true },
   },
-  gap = { { "source", text }, { "at", instant }, { "reason", text, true } },  -- a poll that failed
+  gap = { { "source", text }, { "at", instant }, { "reason", text, true }, { "ticks", integer_from(1), true } },  -- no sample
 }
 
 local function show(v)

@@ -39,6 +39,7 @@ test("good records of each kind pass as they came", function()
   passes(contract())
   passes(deviation())
   passes { kind = "gap", schema = 1, source = "coingecko", item = 0, at = "2022-05-01T10:00:00Z", reason = "HTTP 503" }
+  passes { kind = "gap", schema = 1, source = "coingecko", item = 0, at = "2022-05-01T10:00:00Z", reason = "nothing ran at this tick", ticks = 86 }
 end)
 
 test("an untouched record keeps its very bytes", function()

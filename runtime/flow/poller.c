@@ -1,13 +1,20 @@
 /* What makes a source out of a poller: the tick, the attempts within it, and a gap record where a sample is missing, so
- * that ticks = samples + gaps. */
+ * that ticks = samples + gaps; over restarts, too: the last tick that is settled is kept in data_dir/NAME.tick. */
+#include <base/fs.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <base/str.h>
 #include <flow/source.h>
 #include <inttypes.h>
 #include <record/encode.h>
+#include <stdlib.h>
 
-enum { MISSED_MAX = 1000 };
+enum {
+    MISSED_MAX = 1000, /* gap records for ticks in a row that nobody could take; the last stands for the rest */
+    GAPS_A_BATCH = 512,
+    TICK_TEXT_MAX = 64
+};
+static const int64_t KEEP_NS = 1000000000; /* the last tick is written no more often */
 
 static const pl_poller *poller_of(const pl_source_stage *source)
 {
@@ -44,36 +51,137 @@ static pl_status start(pl_source_stage *source, int64_t now_ns, pl_error *error)
     return PL_OK;
 }
 
-static void gap(pl_source_stage *source, size_t index, int64_t tick_unix_ns, const char *reason)
+/* ---- gaps -------------------------------------------------------------------- */
+
+typedef struct gap_run { /* ticks in a row without a sample */
+    int64_t first_unix_ns, every_ns;
+    uint64_t count;
+    const char *reason;
+} gap_run;
+
+/* The record of tick `at` and, should there be more than one, all that follow it. */
+static bool add_gap(pl_source_stage *source, pl_flow_batch *batch, size_t index, const gap_run *run, uint64_t at,
+                    uint64_t ticks)
 {
-    pl_port *port = pl_stage_port(&source->stage, "gaps");
-    pl_count(&source->stage.account.born, 1);
-    if (pl_port_references(port) == 0)
-        return;
-    pl_flow_batch *batch = pl_flow_batch_new(&source->stage.flow->memory);
-    pl_record *record = batch ? pl_flow_batch_add(batch) : NULL;
-    pl_field fields[] = {
+    int64_t tick_unix_ns = run->first_unix_ns + (int64_t)at * run->every_ns;
+    pl_poll_item *item = &source->poll.items[index];
+    pl_record *record = pl_flow_batch_add(batch);
+    pl_error error = {.struct_size = sizeof error};
+    const pl_field fields[] = {
         {PL_S("schema"), {.type = PL_INT, .as.i = 1}},
         {PL_S("kind"), {.type = PL_STR, .as.s = PL_S("gap")}},
         {PL_S("source"), {.type = PL_STR, .as.s = PL_S(source->stage.name)}},
         {PL_S("item"), {.type = PL_INT, .as.i = (int64_t)index}},
         {PL_S("at"), {.type = PL_TIME, .as.i = tick_unix_ns}},
-        {PL_S("reason"), {.type = PL_STR, .as.s = PL_S(reason)}},
+        {PL_S("reason"), {.type = PL_STR, .as.s = PL_S(run->reason)}},
+        {PL_S("ticks"), {.type = PL_INT, .as.i = (int64_t)ticks}},
     };
+    size_t count = sizeof fields / sizeof *fields - (ticks > 1 ? 0 : 1);
+    if (!record || pl_encode_payload(batch->arena, fields, count, &record->payload, &error) != PL_OK)
+        return false;
+    record->time_unix_ns = tick_unix_ns;
+    record->lane = item->lane->index;
+    record->position = ++item->position; /* or durable state would take it for one it has seen */
+    record->stream = pl_arena_str(batch->arena, PL_S(source->stage.name));
+    return true;
+}
+
+static bool send_gaps(pl_source_stage *source, pl_port *port, size_t from, size_t to, const gap_run *run)
+{
+    pl_flow_batch *batch = NULL;
+    uint64_t most = MISSED_MAX / (to - from) > 0 ? MISSED_MAX / (to - from) : 1;
+    uint64_t records = run->count < most ? run->count : most;
+    for (size_t i = from; i < to; i++)
+        for (uint64_t k = 0; k < records; k++) {
+            if (!batch)
+                batch = pl_flow_batch_new(&source->stage.flow->memory);
+            if (!batch || !add_gap(source, batch, i, run, k, k + 1 < records ? 1 : run->count - k)) {
+                pl_flow_batch_unref(batch);
+                return false;
+            }
+            pl_count(&source->stage.account.born, 1);
+            bool full = batch->count == GAPS_A_BATCH || (i + 1 == to && k + 1 == records);
+            if (full && !pl_stage_send(&source->stage, port, batch))
+                return false;
+            batch = full ? NULL : batch;
+        }
+    return true;
+}
+
+/* Gaps of the items from..to-1. */
+static void gaps(pl_source_stage *source, size_t from, size_t to, const gap_run *run)
+{
+    pl_port *port = pl_stage_port(&source->stage, "gaps");
     pl_error error = {.struct_size = sizeof error};
-    if (record &&
-        pl_encode_payload(batch->arena, fields, sizeof fields / sizeof *fields, &record->payload, &error) == PL_OK) {
-        record->time_unix_ns = tick_unix_ns;
-        record->lane = source->poll.items[index].lane->index;
-        record->position =
-            ++source->poll.items[index].position; /* or durable state would take it for one it has seen */
-        record->stream = pl_arena_str(batch->arena, PL_S(source->stage.name));
-        if (pl_stage_send(&source->stage, port, batch))
-            return;
+    if (run->count == 0 || from == to)
+        return;
+    if (pl_port_references(port) == 0) {
+        pl_count(&source->stage.account.born, (uint64_t)(to - from) * run->count);
+        return;
     }
+    if (send_gaps(source, port, from, to, run))
+        return;
     (void)pl_fail(&error, PL_HALT, "no memory for a gap record");
     pl_flow_halt(source->stage.flow, source->stage.name, &error);
 }
+
+/* ---- the last tick, kept over restarts ----------------------------------------- */
+
+static bool tick_path(const pl_source_stage *source, char *path, size_t size)
+{
+    const pl_flow *flow = source->stage.flow;
+    if (!flow->data_dir || flow->seeded) /* a replay begins with nothing */
+        return false;
+    int length = snprintf(path, size, "%s/%s.tick", flow->data_dir, source->stage.name);
+    return length > 0 && (size_t)length < size;
+}
+
+static int64_t kept_tick(const pl_source_stage *source)
+{
+    char path[4096];
+    pl_error error = {.struct_size = sizeof error};
+    pl_buf text = PL_BUF(TICK_TEXT_MAX);
+    int64_t tick_unix_ns = 0;
+    if (tick_path(source, path, sizeof path) && pl_fs_read(path, &text, &error) == PL_OK && text.len > 0) {
+        char *end = text.data;
+        tick_unix_ns = strtoll(pl_buf_str(&text).ptr, &end, 10);
+        tick_unix_ns = *end == '\n' && tick_unix_ns > 0 ? tick_unix_ns : 0;
+    }
+    pl_buf_release(&text);
+    return tick_unix_ns;
+}
+
+static void keep_tick(pl_source_stage *source)
+{
+    pl_poll_state *poll = &source->poll;
+    int64_t now_ns = pl_flow_now(source->stage.flow);
+    bool last = atomic_load(&source->stage.flow->stopping);
+    char path[4096], text[TICK_TEXT_MAX];
+    pl_error error = {.struct_size = sizeof error};
+    if (poll->kept_unix_ns == poll->committed_unix_ns ||
+        (!last && poll->kept_unix_ns && now_ns - poll->kept_ns < KEEP_NS) || !tick_path(source, path, sizeof path))
+        return;
+    int length = snprintf(text, sizeof text, "%" PRId64 "\n", poll->committed_unix_ns);
+    if (pl_fs_replace(path, (pl_str){text, (size_t)length}, &error) != PL_OK)
+        pl_log(PL_WARN, source->stage.name, "the last tick can't be kept: %s", error.message);
+    poll->kept_unix_ns = poll->committed_unix_ns;
+    poll->kept_ns = now_ns;
+}
+
+/* Ticks since the kept one that nobody took. The one that would be due is taken now. */
+static void gaps_since_last_run(pl_source_stage *source, int64_t unix_ns, int64_t every_ns)
+{
+    int64_t last_unix_ns = kept_tick(source);
+    if (last_unix_ns == 0 || last_unix_ns > unix_ns || (unix_ns - last_unix_ns) / every_ns < 2)
+        return;
+    gap_run run = {.first_unix_ns = last_unix_ns + every_ns,
+                   .every_ns = every_ns,
+                   .count = (uint64_t)((unix_ns - last_unix_ns) / every_ns - 1),
+                   .reason = "nothing ran at this tick"};
+    gaps(source, 0, source->poll.count, &run);
+}
+
+/* ---- ticks ---------------------------------------------------------------------- */
 
 static void give_up(pl_source_stage *source, size_t index, const char *reason)
 {
@@ -81,7 +189,8 @@ static void give_up(pl_source_stage *source, size_t index, const char *reason)
     item->done = true;
     item->retry.failures = 0;
     item->retry.due_ns = 0;
-    gap(source, index, source->poll.tick_unix_ns, reason);
+    gap_run run = {.first_unix_ns = source->poll.tick_unix_ns, .count = 1, .reason = reason};
+    gaps(source, index, index + 1, &run);
 }
 
 /* The tick is over once every item is a sample or a gap. */
@@ -107,11 +216,15 @@ static void begin_tick(pl_source_stage *source, int64_t now_ns)
     if (poll->started)
         complete_tick(poll);
     int64_t unix_ns = pl_flow_unix(source->stage.flow);
-    for (int missed = 0; poll->started && now_ns - poll->next_tick_ns >= every_ns; missed++) {
-        poll->tick_unix_ns = unix_ns - (now_ns - poll->next_tick_ns);
-        for (size_t i = 0; missed < MISSED_MAX && i < poll->count; i++)
-            gap(source, i, poll->tick_unix_ns, "the tick was missed");
-        poll->next_tick_ns += every_ns;
+    if (!poll->started)
+        gaps_since_last_run(source, unix_ns, every_ns);
+    if (poll->started && now_ns - poll->next_tick_ns >= every_ns) {
+        gap_run run = {.first_unix_ns = unix_ns - (now_ns - poll->next_tick_ns),
+                       .every_ns = every_ns,
+                       .count = (uint64_t)((now_ns - poll->next_tick_ns) / every_ns),
+                       .reason = "the tick was missed"};
+        gaps(source, 0, poll->count, &run);
+        poll->next_tick_ns += (int64_t)run.count * every_ns;
     }
     int64_t most = every_ns / 10 < 1000000000 ? every_ns / 10 : 1000000000;
     int64_t jitter = (int64_t)pl_random_below(&source->stage.random, (uint64_t)most);
@@ -245,6 +358,7 @@ void pl_poller_collect(pl_source_stage *source)
         poll->committed_unix_ns = poll->marked_unix_ns;
         poll->marked_unix_ns = 0;
     }
+    keep_tick(source);
 }
 
 void pl_poller_release(pl_source_stage *source)

@@ -37,6 +37,7 @@ typedef struct pl_poll_state {
     /* Ticks by their wall time, 0: none. complete: the newest of which every item is a sample or a gap; marked: waits
      * until all that was emitted up to then is settled; committed: the newest that is. */
     int64_t complete_unix_ns, marked_unix_ns, committed_unix_ns;
+    int64_t kept_unix_ns, kept_ns; /* the committed tick that a restart will know; when it was written, monotonic */
     bool started;
 } pl_poll_state;
 

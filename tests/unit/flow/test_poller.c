@@ -1,6 +1,9 @@
 /* Ticks of a poller under a virtual clock: each one is a sample or a gap. */
 #include "support.h"
 
+#include <stdlib.h>
+#include <unistd.h>
+
 enum { SECOND = 1000000000 };
 
 typedef struct poll_stub {
@@ -223,6 +226,67 @@ static void test_missed_ticks_are_gaps(void **state)
     kit_close(&b.kit);
 }
 
+static pl_status sleeps_for_days(poll_stub *stub, size_t index, pl_error *error)
+{
+    (void)index;
+    (void)error;
+    if (stub->polls == 3)
+        ((bench *)(void *)((char *)stub - offsetof(bench, stub)))->kit.clock.now += 100000LL * SECOND;
+    return PL_OK;
+}
+
+static void test_the_last_gap_of_many_stands_for_the_rest(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.stub.answer = sleeps_for_days};
+    open_bench(&b);
+    run_for(&b, 100100LL * SECOND);
+    stop(&b);
+    assert_int_equal(b.gaps.text_count, 1000);
+    assert_int_equal(pl_counted(&b.in->stage.account.born), 1000);
+    /* Positions: each record has one, and no more. */
+    assert_int_equal(b.in->poll.items[0].position - (uint64_t)KIT_T0, 1000 + b.stub.samples[0]);
+    kit_close(&b.kit);
+}
+
+static void run_in(bench *b, const char *folder, int64_t begins_ns, int64_t lasts_ns)
+{
+    *b = (bench){.stub.count = 2};
+    open_bench(b);
+    b->kit.flow.seeded = false;
+    b->kit.flow.data_dir = folder;
+    b->kit.clock.now += begins_ns;
+    run_for(b, lasts_ns);
+    stop(b);
+}
+
+static void test_ticks_between_two_runs_are_gaps(void **state)
+{
+    (void)state;
+    static bench b;
+    char folder[] = "/tmp/plumbline-ticks-XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    run_in(&b, folder, 0, 95LL * SECOND);
+    assert_int_equal(b.gaps.text_count, 0);
+    int64_t last_ns = b.stub.ticked_unix_ns - KIT_T0;
+    kit_close(&b.kit);
+    run_in(&b, folder, 200LL * SECOND, 45LL * SECOND);
+    int64_t missed = (200LL * SECOND - last_ns) / (10LL * SECOND) - 1; /* that of 200 s is late, not missed */
+    assert_in_range(missed, 8, 10);
+    assert_int_equal(b.gaps.text_count, 2 * missed); /* two items */
+    kit_close(&b.kit);
+    run_in(&b, folder, 250LL * SECOND, 15LL * SECOND); /* no tick in between */
+    assert_int_equal(b.gaps.text_count, 0);
+    kit_close(&b.kit);
+    run_in(&b, folder, 30LL * SECOND, 15LL * SECOND); /* the clock was set back */
+    assert_int_equal(b.gaps.text_count, 0);
+    kit_close(&b.kit);
+    (void)snprintf(path, sizeof path, "%s/prices.tick", folder);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void test_positions_grow_over_gaps(void **state)
 {
     (void)state;
@@ -296,6 +360,8 @@ int main(void)
         cmocka_unit_test(test_retried_within_the_tick_then_a_gap),
         cmocka_unit_test(test_retry_after_holds_over_several_ticks),
         cmocka_unit_test(test_missed_ticks_are_gaps),
+        cmocka_unit_test(test_the_last_gap_of_many_stands_for_the_rest),
+        cmocka_unit_test(test_ticks_between_two_runs_are_gaps),
         cmocka_unit_test(test_positions_grow_over_gaps),
         cmocka_unit_test(test_a_tick_is_committed_when_its_records_are_settled),
         cmocka_unit_test(test_ticks_without_a_sample_are_committed),
