@@ -28,6 +28,8 @@ typedef struct pl_flow_batch {
     uint32_t count, capacity;
     pl_lane_mark *marks; /* in the arena */
     uint32_t mark_count, mark_capacity;
+    uint32_t *slots; /* of a batch with many marks: hashed by lane, a mark's index + 1; 0: free */
+    uint32_t slot_count;
     struct pl_flow_batch **parents; /* batches whose bytes the records point into */
     uint32_t parent_count, parent_capacity;
     pl_memory *memory; /* charged with the arena once sealed, until the last reference goes */
