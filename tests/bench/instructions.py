@@ -11,7 +11,8 @@ choose.
 
 A figure holds for one compiler and its major version. For another compiler the hand-written limit (programs/limit_file.cpp,
 which does the same work) is built by it and counted in the same run, and the recorded figure is scaled by how the limit's
-compares with the limit's recorded one. That estimate is coarser, so it fails at a growth of more than 15%.
+compares with the limit's recorded one. For gcc-11 and clang-14 that was right within 4% (2026-11-22), so it fails at a growth
+of more than 10%.
 PLUMBLINE_BUILD names the build directory (default: build; RelWithDebInfo, no sanitizers).
 """
 
@@ -31,7 +32,7 @@ REPO = HERE.parents[1]
 BUILD = (REPO / os.environ.get("PLUMBLINE_BUILD", "build")).absolute()
 FIGURES = HERE / "instructions.json"
 FEW, MANY = 1_000, 10_000
-GROWTH, GROWTH_OF_ESTIMATE = 0.05, 0.15
+GROWTH, GROWTH_OF_ESTIMATE = 0.05, 0.10
 REFERENCE = "gcc-12"   # whose figure is scaled for a compiler that has none
 
 # Stage by source file, relative to the tree; the first that fits.
@@ -91,6 +92,8 @@ def callgrind(directory, name, argv, env=None):
     out = directory / f"callgrind.{name}"
     done = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *map(str, argv)],
                           env=os.environ | (env or {}), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+    if "debuginfo reader" in done.stderr:
+        sys.exit(f"instructions: this valgrind can't read the debugging information of {argv[0]}; build with -gdwarf-4")
     if done.returncode:
         sys.exit(f"instructions: {argv[0]} failed under valgrind (status {done.returncode}):\n{done.stderr[-2000:]}")
     return self_costs(out)
