@@ -5,6 +5,7 @@ bool pl_lanes_init(pl_lanes *lanes)
 {
     lanes->lanes = pl_calloc(PL_LANES_MAX, sizeof *lanes->lanes);
     atomic_init(&lanes->count, 0);
+    atomic_init(&lanes->abandoned, 0);
     return lanes->lanes && pthread_mutex_init(&lanes->lock, NULL) == 0;
 }
 
@@ -51,6 +52,12 @@ pl_lane *pl_lane_at(const pl_lanes *lanes, uint32_t index)
     if (index == PL_LANE_NONE || index > atomic_load(&lanes->count))
         return NULL;
     return atomic_load(&lanes->lanes[index - 1]);
+}
+
+void pl_lane_abandon(pl_lanes *lanes, pl_lane *lane)
+{
+    atomic_store(&lane->abandoned, true);
+    atomic_fetch_add(&lanes->abandoned, 1);
 }
 
 bool pl_lane_push(pl_lane *lane, pl_ack *ack)

@@ -12,6 +12,8 @@ typedef struct pl_lane {
     uint32_t index;       /* global in the pipeline, from 1 */
     uint32_t source_rank; /* order of the source in the pipeline file: ties in event time are broken by it */
     char *name;
+    /* Set once, by the source stage: it was closed with inputs still out. Whoever reads the lane next has them again. [any] */
+    _Atomic bool abandoned;
     /* The rest is the source stage's own. */
     bool open;
     pl_ack **ring; /* inputs handed over and not yet settled, oldest first */
@@ -26,6 +28,7 @@ typedef struct pl_lanes {
     pthread_mutex_t lock;
     _Atomic(pl_lane *) *lanes;
     _Atomic uint32_t count;
+    _Atomic uint32_t abandoned; /* how many are */
 } pl_lanes;
 
 bool pl_lanes_init(pl_lanes *lanes);
@@ -34,6 +37,17 @@ void pl_lanes_release(pl_lanes *lanes);
 pl_lane *pl_lane_open(pl_lanes *lanes, uint32_t source_rank, pl_str name);
 /* [any] index from a record. */
 pl_lane *pl_lane_at(const pl_lanes *lanes, uint32_t index);
+
+void pl_lane_abandon(pl_lanes *lanes, pl_lane *lane);
+/* [any] Whether an input, or what came of it, is for nobody any more: of no use to go on with it. What came of several
+ * inputs (a group) never is, for the others may be of lanes that are open. */
+static inline bool pl_lane_gave_up(const pl_lanes *lanes, uint32_t index, const pl_ack *ack)
+{
+    if (atomic_load_explicit(&lanes->abandoned, memory_order_relaxed) == 0 || !ack || !ack->source)
+        return false;
+    const pl_lane *lane = pl_lane_at(lanes, index);
+    return lane && atomic_load_explicit(&lane->abandoned, memory_order_relaxed);
+}
 
 /* The source stage's own side. */
 bool pl_lane_push(pl_lane *lane, pl_ack *ack); /* false: no memory */

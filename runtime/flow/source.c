@@ -189,6 +189,8 @@ void pl_source_close_lane(pl_source_stage *source, uint32_t index, int64_t deadl
             source->stage.rest(source->stage.driver, deadline_ns);
     }
     lane->open = false;
+    if (lane->count > 0)
+        pl_lane_abandon(&flow->lanes, lane);
     abandon(source, lane);
     if (lane->settled_any)
         *settled_position = lane->settled_position;

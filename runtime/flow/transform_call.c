@@ -195,6 +195,11 @@ void pl_transform_record(pl_transform_stage *transform, const pl_record *record,
     uint64_t pending_before = transform->pending_inputs;
     transform->call.references = 0;
     transform->call.given = 0;
+    if (pl_lane_gave_up(&transform->stage.flow->lanes, record->lane, record->ack)) {
+        pl_count(&account->filtered, replay ? 0 : 1);
+        pl_ack_done(record->ack, PL_OUTCOME_FILTERED);
+        return;
+    }
     if (transform->setup.durable && !replay) {
         if (pl_checkpoint_covers(&transform->checkpoint, lane, record->position)) {
             pl_count(&account->filtered, 1);

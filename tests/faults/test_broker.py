@@ -116,7 +116,8 @@ class Acknowledgements(Sending):
         proxy = self.kafka.proxy
         before = proxy.lost
         proxy.lose_answers("produce", every=5, times=times)
-        run = self.send(topic, 0, rate=5_000, brokers=self.kafka.through)
+        # librdkafka doubles its pause before it connects again each time it is cut within 10 s.
+        run = self.send(topic, 0, rate=5_000, brokers=self.kafka.through, more=", librdkafka: { reconnect.backoff.max.ms: 500 }")
         run.wait_for(lambda: proxy.lost - before == times, 180, f"{times} of them were lost on their way")
         run.stop(seconds=60)
         self.judge_topic(topic, run.components["out"]["delivered"])

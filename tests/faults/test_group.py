@@ -11,7 +11,7 @@ from fault import KafkaFault, LONG
 
 class Group(KafkaFault):
 
-    def copy(self, path, source, target, group, member=None, script=None, more=""):
+    def copy(self, path, source, target, group, member=None, script=None, session_ms=6000):
         """A pipeline from a topic to a topic or a file: returns it started."""
         static = f', group.instance.id: "{member}"' if member else ""
         sink = (f"plugin: file, with: {{ path: {target} }}" if target.endswith(".jsonl") else
@@ -26,9 +26,9 @@ class Group(KafkaFault):
                   topics: {source}
                   group: {group}
                   commit_every: 200ms
-                  librdkafka: {{ heartbeat.interval.ms: 500, session.timeout.ms: 6000 {static} }}
+                  librdkafka: {{ heartbeat.interval.ms: 500, session.timeout.ms: {session_ms} {static} }}
             transforms: {{ work: {{ from: in, lua: "function on_record(r) {script or ''} return r end" }} }}
-            sinks: {{ out: {{ from: work, {sink} {more} }} }}
+            sinks: {{ out: {{ from: work, {sink} }} }}
         ''')
         return self.start("run", path)
 
@@ -44,7 +44,7 @@ class Members(Group):
         count = 20_000
         topic, group = self.topic(2), self.name("group")
         self.fill(topic, count)
-        busy = "for i = 1, 50000 do end"   # so that records are in flight whenever it is stopped
+        busy = "for i = 1, 200000 do end"   # so that most of them are still inside whenever it is stopped
         first = self.copy("first.yaml", topic, "first.jsonl", group, script=busy)
         first.wait_for(lambda: self.committed(group, topic) > 500, 60, "something is committed")
         first.process.send_signal(signal.SIGSTOP)
@@ -65,7 +65,8 @@ class Members(Group):
         offsets.append(self.committed(group, topic))
         self.assertEqual(offsets, [count] * 3, "its late work moved no offset")
         both = [self.dir / "first.jsonl", self.dir / "second.jsonl"]
-        self.judge(oracle.of_lines(*both), range(count), duplicates=count, ordered=False)
+        # Twice comes what it had delivered and not committed, and what it did until it heard; the rest it lets go.
+        self.judge(oracle.of_lines(*both), range(count), duplicates=count // 2, ordered=False)
         for path in both:
             self.judge([found for found in oracle.of_lines(path, lane="k")], {n for _, n in oracle.of_lines(path)})
 
@@ -106,7 +107,7 @@ class Cluster(Group):
         """Replication 3, 12 partitions, four members. The brokers go on as two; nothing is lost, order is kept."""
         count = 60_000
         source, target, group = self.topic(12), self.topic(12), self.name("group")
-        members = [self.copy(f"copy{at}.yaml", source, target, group, member=f"member-{at}") for at in range(4)]
+        members = [self.copy(f"copy{at}.yaml", source, target, group, member=f"member-{at}", session_ms=45000) for at in range(4)]
         for member in members:
             member.wait_log("assigned 3 partitions", 90)
         self.pipeline("send.yaml", f'''

@@ -269,6 +269,35 @@ static void test_a_lane_is_closed_within_next(void **state)
     }
 }
 
+static pl_status closes_after_ten(kit_source_stub *stub, int64_t *resume_ns, pl_error *error)
+{
+    (void)resume_ns;
+    (void)error;
+    if (stub->given == 10) {
+        uint64_t settled;
+        stub->host->lane_close(stub->host, stub->lane[0], 0, &settled);
+        assert_true(settled == UINT64_MAX);
+        stub->lane[0] = stub->host->lane_open(stub->host, PL_S("lane0"));
+    }
+    return PL_OK;
+}
+
+/* Whoever has the lane next reads them again: nothing that still waits inside is delivered late. */
+static void test_what_waits_inside_is_let_go_with_its_lane(void **state)
+{
+    (void)state;
+    static bench b;
+    b = (bench){.source = {.count = 100, .a_call = 10, .trouble = closes_after_ten}};
+    open_bench(&b, NULL);
+    for (int i = 0; b.source.calls < 2 && i < 100; i++)
+        kit_step(&b.kit, &b.in->stage);
+    assert_true(kit_run(&b.kit, 100000));
+    kit_expect(&b.in->stage, 90, 90, 0, 0);
+    kit_expect(&b.out->stage, 100, 90, 10, 0);
+    assert_string_equal(b.sink.text[0], "{\"n\":10}");
+    kit_close(&b.kit);
+}
+
 /* Its lane is given up exactly when the block of acks is full, while the sink still has the records in hand. */
 static pl_status closes_when_full(kit_source_stub *stub, int64_t *resume_ns, pl_error *error)
 {
@@ -409,6 +438,7 @@ int main(void)
         cmocka_unit_test(test_a_lane_that_is_not_open),
         cmocka_unit_test(test_stopping_drains),
         cmocka_unit_test(test_a_lane_is_closed_within_next),
+        cmocka_unit_test(test_what_waits_inside_is_let_go_with_its_lane),
         cmocka_unit_test(test_late_settles_of_a_full_block),
         cmocka_unit_test(test_a_blocked_sink_stops_the_source),
         cmocka_unit_test(test_a_wake_is_not_forgotten),
