@@ -44,7 +44,7 @@ struct pl_instance {
     const pl_record *loaded;
     pl_emission origin;
     pl_known_path *paths[PL_INSTANCE_PATHS_MAX];
-    size_t path_count;
+    size_t path_count, path_next; /* the one behind that asked for last: most ask in the same order for each record */
     char *template_text;
     pl_template *template;
     pl_buf rendered, stored;

@@ -14,7 +14,8 @@ static void load(pl_instance *instance, const pl_record *record)
 static const pl_path *known_path(pl_instance *instance, pl_str text)
 {
     for (size_t i = 0; i < instance->path_count; i++) {
-        pl_known_path *known = instance->paths[i];
+        instance->path_next = instance->path_next < instance->path_count ? instance->path_next : 0;
+        pl_known_path *known = instance->paths[instance->path_next++];
         if (known->len == text.len && memcmp(known->text, text.ptr, text.len) == 0)
             return &known->path;
     }

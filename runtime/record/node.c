@@ -349,20 +349,26 @@ static inline bool is_member(const pl_tree *tree, const pl_tree_node *node, pl_s
            same_bytes(key_of(tree, node).ptr, key.ptr, key.len);
 }
 
+/* The same by the key table. Apart, so that looking at a few members needs no registers for it. */
+static __attribute__((noinline)) pl_status member_by_table(const pl_tree *tree, const pl_tree_box *box, pl_str key,
+                                                           uint32_t *node)
+{
+    for (uint32_t i = (uint32_t)hash_key(tree->seed, key) & box->mask; box->slots[i]; i = (i + 1) & box->mask) {
+        uint32_t there = box->slots[i] - 1;
+        if (!same_key(pl_tree_key(tree, there), key))
+            continue;
+        *node = there;
+        return tree->node[there].flags & PL_NODE_GONE ? PL_END : PL_OK;
+    }
+    return PL_END;
+}
+
 pl_status pl_tree_member(const pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node)
 {
     if (!box->object)
         return PL_END;
-    if (box->mask) {
-        for (uint32_t i = (uint32_t)hash_key(tree->seed, key) & box->mask; box->slots[i]; i = (i + 1) & box->mask) {
-            uint32_t there = box->slots[i] - 1;
-            if (!same_key(pl_tree_key(tree, there), key))
-                continue;
-            *node = there;
-            return tree->node[there].flags & PL_NODE_GONE ? PL_END : PL_OK;
-        }
-        return PL_END;
-    }
+    if (box->mask)
+        return member_by_table(tree, box, key, node);
     const pl_tree_node *first = &tree->node[box->first];
     for (const pl_tree_node *at = first + box->count; at > first;) { /* from the end: the last of equal keys wins */
         at--;

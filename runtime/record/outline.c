@@ -109,7 +109,7 @@ pl_outline_verdict pl_outline_walk(pl_str text, const uint32_t *index, uint32_t 
         ++*count;
         uint32_t start = *at++;
         here->at = (uint16_t)start;
-        if (bytes[start] == '{' || bytes[start] == '[') {
+        if (bytes[start] != '"' && (bytes[start] == '{' || bytes[start] == '[')) {
             if (depth == PL_JSON_DEPTH_MAX)
                 return PL_OUTLINE_NONE;
             close = bytes[start] == '{' ? '}' : ']';

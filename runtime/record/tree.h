@@ -76,7 +76,8 @@ typedef struct pl_tree {
 
 static inline bool pl_tree_is_space(char byte)
 {
-    return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t';
+    const uint64_t spaces = UINT64_C(1) << ' ' | 1u << '\n' | 1u << '\r' | 1u << '\t';
+    return (unsigned char)byte <= ' ' && (spaces >> byte & 1); /* mostly it is some other byte */
 }
 
 bool pl_tree_init(pl_tree *tree); /* false: no memory, nothing held */
