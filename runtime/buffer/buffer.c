@@ -6,7 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { SEGMENT_MIN_BYTES = 64 << 10, SEGMENT_MAX_BYTES = 8 << 20, PARENTS = 3 };
+enum { SEGMENT_MIN_BYTES = 64 << 10, SEGMENT_MAX_BYTES = 8 << 20, SETTLED_KEPT_BYTES = 256 << 10, PARENTS = 3 };
 
 /* ---- life ------------------------------------------------------------------------ */
 
@@ -137,14 +137,16 @@ bool pl_buffer_dirty(const pl_buffer *buffer)
     return buffer->dirty;
 }
 
-/* At most so many, oldest first. The newest segment stays as long as it may grow. */
+/* At most so many, oldest first. The newest segment stays while it is small. */
 static void drop_settled(pl_buffer *buffer, size_t most)
 {
+    uint64_t small = buffer->setup.segment_bytes;
+    small = small < SETTLED_KEPT_BYTES ? small : SETTLED_KEPT_BYTES;
     char path[PL_BUFFER_PATH_MAX];
     while (buffer->segment_count && most-- > 0) {
         pl_segment *oldest = buffer->segments[0];
         bool open = buffer->segment_count == 1 && buffer->write_fd >= 0;
-        if (!pl_segment_settled(oldest) || (open && oldest->bytes < buffer->setup.segment_bytes) ||
+        if (!pl_segment_settled(oldest) || (open && oldest->bytes < small) ||
             !pl_segment_path(buffer, oldest->number, "", path))
             return;
         if (open) {

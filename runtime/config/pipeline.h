@@ -50,6 +50,12 @@ typedef struct pl_component_spec {
         bool given;
     } retry; /* source, sink; default 0, 100ms, 30s */
     struct {
+        bool given;
+        int64_t max_bytes;   /* default 1 GiB */
+        int64_t sync_ns;     /* default 0 */
+        const pl_node *node; /* its key */
+    } buffer;                /* source */
+    struct {
         int64_t records, bytes; /* 0: not given */
         int64_t wait_ns;        /* -1: not given */
     } batch;                    /* sink */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 enum { NAME_MAX_LEN = 64, WORKERS_MAX = 256, INPUTS_MAX = 1000, SCRIPT_NAMES = 200 };
+enum { BUFFER_DEFAULT_BYTES = 1 << 30, BUFFER_MIN_BYTES = 1 << 20, BUFFER_SYNC_MAX_S = 10 };
 static const int64_t second = 1000000000;
 
 bool pl_spec_check_name(const pl_node *node, const char *what, pl_diags *diags)
@@ -126,7 +127,27 @@ static void refuse_buffer(const pl_reader *r)
 {
     const pl_node *key = pl_node_key(r->map, "buffer");
     if (key)
-        pl_diags_error(r->diags, key, "buffer of %s: disk buffers are not available yet", r->what);
+        pl_diags_error(r->diags, key, "buffer of %s: a disk buffer is a source's; give one to the source above",
+                       r->what);
+}
+
+static void read_buffer(const pl_reader *r, pl_component_spec *spec)
+{
+    static const char *const keys[] = {"max_size", "sync", NULL};
+    spec->buffer.max_bytes = BUFFER_DEFAULT_BYTES;
+    spec->buffer.node = pl_node_key(r->map, "buffer");
+    pl_reader inner = {pl_read_map(r, "buffer", keys), r->what, "buffer.", r->arena, r->diags, keys};
+    if (!inner.map)
+        return;
+    spec->buffer.given = true;
+    pl_read_size(&inner, "max_size", &spec->buffer.max_bytes);
+    pl_read_duration(&inner, "sync", &spec->buffer.sync_ns);
+    if (spec->buffer.max_bytes < BUFFER_MIN_BYTES)
+        pl_diags_error(r->diags, pl_read_node(&inner, "max_size", NULL), "buffer.max_size of %s is at least 1MiB",
+                       r->what);
+    if (spec->buffer.sync_ns < 0 || spec->buffer.sync_ns > BUFFER_SYNC_MAX_S * second)
+        pl_diags_error(r->diags, pl_read_node(&inner, "sync", NULL), "buffer.sync of %s is at most %ds", r->what,
+                       BUFFER_SYNC_MAX_S);
 }
 
 /* ---- Sources and sinks ------------------------------------------------------- */
@@ -143,7 +164,7 @@ static void read_source(const pl_reader *r, pl_component_spec *spec)
     spec->codec = (pl_codec)codec;
     spec->validate = (pl_validate)validate;
     read_retry(r, spec);
-    refuse_buffer(r);
+    read_buffer(r, spec);
 }
 
 static void read_sink(const pl_reader *r, pl_component_spec *spec)

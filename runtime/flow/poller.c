@@ -5,6 +5,7 @@
 #include <base/mem.h>
 #include <base/str.h>
 #include <flow/source.h>
+#include <flow/source_buffer.h>
 #include <inttypes.h>
 #include <record/encode.h>
 #include <stdlib.h>
@@ -59,31 +60,49 @@ typedef struct gap_run { /* ticks in a row without a sample */
     const char *reason;
 } gap_run;
 
-/* The record of tick `at` and, should there be more than one, all that follow it. */
-static bool add_gap(pl_source_stage *source, pl_flow_batch *batch, size_t index, const gap_run *run, uint64_t at,
-                    uint64_t ticks)
+enum { GAP_FIELDS = 7 };
+
+/* The record of tick `at` and, should there be more than one, all that follow it. Returns the number of fields. */
+static uint32_t gap_fields(const pl_source_stage *source, size_t index, const gap_run *run, uint64_t at, uint64_t ticks,
+                           pl_field fields[GAP_FIELDS])
 {
-    int64_t tick_unix_ns = run->first_unix_ns + (int64_t)at * run->every_ns;
-    pl_poll_item *item = &source->poll.items[index];
-    pl_record *record = pl_flow_batch_add(batch);
-    pl_error error = {.struct_size = sizeof error};
-    const pl_field fields[] = {
+    const pl_field all[GAP_FIELDS] = {
         {PL_S("schema"), {.type = PL_INT, .as.i = 1}},
         {PL_S("kind"), {.type = PL_STR, .as.s = PL_S("gap")}},
         {PL_S("source"), {.type = PL_STR, .as.s = PL_S(source->stage.name)}},
         {PL_S("item"), {.type = PL_INT, .as.i = (int64_t)index}},
-        {PL_S("at"), {.type = PL_TIME, .as.i = tick_unix_ns}},
+        {PL_S("at"), {.type = PL_TIME, .as.i = run->first_unix_ns + (int64_t)at * run->every_ns}},
         {PL_S("reason"), {.type = PL_STR, .as.s = PL_S(run->reason)}},
         {PL_S("ticks"), {.type = PL_INT, .as.i = (int64_t)ticks}},
     };
-    size_t count = sizeof fields / sizeof *fields - (ticks > 1 ? 0 : 1);
+    memcpy(fields, all, sizeof all);
+    return GAP_FIELDS - (ticks > 1 ? 0 : 1);
+}
+
+static bool add_gap(pl_source_stage *source, pl_flow_batch *batch, size_t index, const pl_field *fields, uint32_t count)
+{
+    pl_poll_item *item = &source->poll.items[index];
+    pl_record *record = pl_flow_batch_add(batch);
+    pl_error error = {.struct_size = sizeof error};
     if (!record || pl_encode_payload(batch->arena, fields, count, &record->payload, &error) != PL_OK)
         return false;
-    record->time_unix_ns = tick_unix_ns;
+    record->time_unix_ns = fields[4].value.as.i;
     record->lane = item->lane->index;
     record->position = ++item->position; /* or durable state would take it for one it has seen */
     record->stream = pl_arena_str(batch->arena, PL_S(source->stage.name));
     return true;
+}
+
+/* Behind the samples that wait on disk, and as safe as they are. */
+static void keep_gap(pl_source_stage *source, size_t index, const pl_field *fields, uint32_t count)
+{
+    pl_poll_item *item = &source->poll.items[index];
+    pl_emission emission = {.struct_size = sizeof emission,
+                            .time_unix_ns = fields[4].value.as.i,
+                            .stream = PL_S(source->stage.name),
+                            .fields = fields,
+                            .field_count = count};
+    (void)pl_source_keep(source, item->lane, ++item->position, PL_KEPT_GAP, &emission);
 }
 
 static bool send_gaps(pl_source_stage *source, pl_port *port, size_t from, size_t to, const gap_run *run)
@@ -93,13 +112,19 @@ static bool send_gaps(pl_source_stage *source, pl_port *port, size_t from, size_
     uint64_t records = run->count < most ? run->count : most;
     for (size_t i = from; i < to; i++)
         for (uint64_t k = 0; k < records; k++) {
+            pl_field fields[GAP_FIELDS];
+            uint32_t count = gap_fields(source, i, run, k, k + 1 < records ? 1 : run->count - k, fields);
+            pl_count(&source->stage.account.born, 1);
+            if (source->buffer) {
+                keep_gap(source, i, fields, count);
+                continue;
+            }
             if (!batch)
                 batch = pl_flow_batch_new(&source->stage.flow->memory);
-            if (!batch || !add_gap(source, batch, i, run, k, k + 1 < records ? 1 : run->count - k)) {
+            if (!batch || !add_gap(source, batch, i, fields, count)) {
                 pl_flow_batch_unref(batch);
                 return false;
             }
-            pl_count(&source->stage.account.born, 1);
             bool full = batch->count == GAPS_A_BATCH || (i + 1 == to && k + 1 == records);
             if (full && !pl_stage_send(&source->stage, port, batch))
                 return false;
@@ -327,8 +352,11 @@ static bool set_mark(pl_poll_state *poll)
     return true;
 }
 
-static bool mark_settled(const pl_poll_state *poll)
+static bool mark_settled(const pl_source_stage *source)
 {
+    const pl_poll_state *poll = &source->poll;
+    if (source->buffer)
+        return pl_source_buffer_synced(source);
     for (size_t i = 0; i < poll->count; i++) {
         const pl_poll_item *item = &poll->items[i];
         if (item->marked && (!item->lane->settled_any || item->lane->settled_position < item->marked))
@@ -354,7 +382,7 @@ static bool commit(pl_source_stage *source)
 void pl_poller_collect(pl_source_stage *source)
 {
     pl_poll_state *poll = &source->poll;
-    while (set_mark(poll) && mark_settled(poll) && commit(source)) {
+    while (set_mark(poll) && mark_settled(source) && commit(source)) {
         poll->committed_unix_ns = poll->marked_unix_ns;
         poll->marked_unix_ns = 0;
     }

@@ -2,6 +2,7 @@
 #include <base/mem.h>
 #include <flow/dead_letter.h>
 #include <flow/source.h>
+#include <flow/source_buffer.h>
 
 enum { RECORD_BYTES = sizeof(pl_record) + sizeof(pl_ack) }; /* what a record takes beside its payload, at least */
 
@@ -42,6 +43,9 @@ static bool mark(pl_source_stage *source, pl_lane *lane, bool closed)
 
 pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name)
 {
+    pl_lane *known = source->buffer ? pl_source_buffer_find(source, name) : NULL;
+    if (known)
+        return known;
     if (source->lane_count == source->lane_capacity) {
         size_t capacity = source->lane_capacity ? source->lane_capacity * 2 : 8;
         pl_lane **grown = pl_realloc(source->lanes, capacity, sizeof *grown);
@@ -53,7 +57,7 @@ pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name)
     pl_lane *lane = pl_lane_open(&source->stage.flow->lanes, source->setup.rank, name);
     if (lane)
         source->lanes[source->lane_count++] = lane;
-    if (lane && !mark(source, lane, false))
+    if (lane && (!mark(source, lane, false) || (source->buffer && !pl_source_buffer_adopt(source, lane))))
         return NULL;
     return lane;
 }
@@ -129,6 +133,10 @@ static void commit_lane(pl_source_stage *source, pl_lane *lane)
 {
     const pl_component *component = pl_instance_component(source->setup.instance);
     lane->commit_due = false;
+    if (source->buffer) {
+        pl_source_buffer_settled(source, lane);
+        return;
+    }
     if (!component->source || !component->source->commit)
         return;
     pl_error error = {.struct_size = sizeof error};
@@ -176,6 +184,10 @@ void pl_source_close_lane(pl_source_stage *source, uint32_t index, int64_t deadl
     *settled_position = UINT64_MAX;
     if (!lane || !lane->open)
         return;
+    if (source->buffer) {
+        pl_source_buffer_close_lane(source, lane, settled_position);
+        return;
+    }
     (void)mark(source, lane, true);
     pl_source_publish(source);
     pl_dead_letter_flush(&source->stage);
@@ -196,21 +208,39 @@ void pl_source_close_lane(pl_source_stage *source, uint32_t index, int64_t deadl
         *settled_position = lane->settled_position;
 }
 
-static pl_status call_next(pl_source_stage *source, int64_t now_ns, pl_error *error)
+static pl_status call_next(pl_source_stage *source, int64_t now_ns, int64_t deadline_ns, pl_error *error)
 {
     pl_instance *instance = source->setup.instance;
     const pl_component *component = pl_instance_component(instance);
     int64_t resume_ns = now_ns + PL_FLOW_TICK_NS;
     pl_status status = component->poller
                            ? pl_poller_next(source, now_ns, &resume_ns, error)
-                           : component->source->next(pl_instance_self(instance),
-                                                     pl_flow_deadline(source->stage.flow, now_ns), &resume_ns, error);
+                           : component->source->next(pl_instance_self(instance), deadline_ns, &resume_ns, error);
     pl_instance_release_answers(instance);
     source->resume_ns = status == PL_AGAIN ? resume_ns : 0;
     return status;
 }
 
-static void end(pl_source_stage *source)
+pl_status pl_source_call(pl_source_stage *source, int64_t now_ns, int64_t deadline_ns)
+{
+    pl_stage *stage = &source->stage;
+    pl_error error = {.struct_size = sizeof error};
+    pl_status status = call_next(source, now_ns, deadline_ns, &error);
+    pl_source_publish(source);
+    pl_dead_letter_flush(stage);
+    if (status != PL_FAILED) {
+        pl_retry_worked(&source->retry, stage->name);
+        return status;
+    }
+    pl_count(&stage->account.errors, 1);
+    if (error.error_class == PL_HALT || error.error_class == PL_BAD_CONFIG ||
+        !pl_retry_failed(&source->retry, stage->name, &error, &stage->random, pl_flow_now(stage->flow)))
+        halt(source, &error);
+    pl_count(&stage->account.retries, 1);
+    return status;
+}
+
+void pl_source_end(pl_source_stage *source)
 {
     for (size_t i = 0; i < source->lane_count; i++)
         if (source->lanes[i]->open)
@@ -222,7 +252,7 @@ static void end(pl_source_stage *source)
 
 /* Each source has a share of its own: what the others have handed over may wait, in event time, for this one to go on.
  */
-static bool admitted(const pl_source_stage *source)
+bool pl_source_admitted(const pl_source_stage *source)
 {
     const pl_memory *memory = &source->stage.flow->memory;
     const pl_account *account = &source->stage.account;
@@ -233,7 +263,7 @@ static bool admitted(const pl_source_stage *source)
     return out < source->setup.share_bytes / mean_bytes;
 }
 
-static void hold_up(pl_source_stage *source, bool held)
+void pl_source_hold_up(pl_source_stage *source, bool held)
 {
     if (held != source->held)
         atomic_fetch_add(&source->stage.flow->held_sources, held ? 1 : UINT32_MAX);
@@ -242,33 +272,18 @@ static void hold_up(pl_source_stage *source, bool held)
 
 static pl_stepped run(pl_source_stage *source, int64_t now_ns)
 {
-    pl_stage *stage = &source->stage;
-    pl_flow *flow = stage->flow;
     if (now_ns < source->resume_ns && !atomic_exchange(&source->woken, false))
         return pl_step_idle(source->resume_ns);
     source->resume_ns = 0; /* so that a wake is not forgotten if there is no memory for it now */
     if (now_ns < source->retry.due_ns)
         return pl_step_idle(source->retry.due_ns);
     atomic_store(&source->waits_for_memory, true);
-    hold_up(source, !admitted(source));
+    pl_source_hold_up(source, !pl_source_admitted(source));
     if (source->held)
         return pl_step_idle(INT64_MAX);
     atomic_store(&source->waits_for_memory, false);
-    pl_error error = {.struct_size = sizeof error};
-    pl_status status = call_next(source, now_ns, &error);
-    pl_source_publish(source);
-    pl_dead_letter_flush(stage);
-    if (status == PL_FAILED) {
-        pl_count(&stage->account.errors, 1);
-        if (error.error_class == PL_HALT || error.error_class == PL_BAD_CONFIG ||
-            !pl_retry_failed(&source->retry, stage->name, &error, &stage->random, pl_flow_now(flow)))
-            halt(source, &error);
-        pl_count(&stage->account.retries, 1);
-        return pl_step_again();
-    }
-    pl_retry_worked(&source->retry, stage->name);
-    if (status == PL_END)
-        end(source);
+    if (pl_source_call(source, now_ns, pl_flow_deadline(source->stage.flow, now_ns)) == PL_END)
+        pl_source_end(source);
     return pl_step_again();
 }
 
@@ -292,12 +307,16 @@ static pl_stepped step(pl_stage *stage, int64_t now_ns)
     pl_source_collect(source);
     if (source->state == PL_SOURCE_RUNS) {
         if (atomic_load(&stage->flow->stopping)) {
-            end(source);
-            hold_up(source, false);
+            if (source->buffer)
+                pl_source_buffer_stop(source);
+            pl_source_end(source);
+            pl_source_hold_up(source, false);
             return pl_step_again();
         }
+        if (source->buffer)
+            return pl_source_buffer_run(source, drained, now_ns);
         if (!drained)
-            hold_up(source, true);
+            pl_source_hold_up(source, true);
         return drained ? run(source, now_ns) : pl_step_idle(INT64_MAX);
     }
     if (drained && source->state == PL_SOURCE_DRAINS) {
@@ -332,6 +351,7 @@ static void release(pl_stage *stage)
     pl_document_free(&source->document);
     pl_free(source->lanes);
     pl_poller_release(source);
+    pl_source_buffer_free(source);
     pl_stage_release_base(stage);
 }
 
@@ -339,7 +359,9 @@ pl_source_stage *pl_source_stage_new(pl_flow *flow, const pl_source_setup *setup
 {
     pl_source_stage *source = pl_calloc(1, sizeof *source);
     pl_document *document = pl_document_new();
-    if (!source || !document) {
+    if (source)
+        source->setup = *setup;
+    if (!source || !document || !pl_source_buffer_attach(source)) {
         pl_free(source);
         pl_document_free(&document);
         return NULL;
@@ -347,7 +369,6 @@ pl_source_stage *pl_source_stage_new(pl_flow *flow, const pl_source_setup *setup
     source->stage.flow = flow;
     source->stage.step = step;
     source->stage.release = release;
-    source->setup = *setup;
     source->retry.policy = setup->retry;
     source->document = document;
     pl_services services = {.self = source,

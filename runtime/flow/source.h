@@ -2,6 +2,7 @@
 #ifndef PL_FLOW_SOURCE_H
 #define PL_FLOW_SOURCE_H
 #include <base/codec.h>
+#include <buffer/buffer.h>
 #include <flow/retry.h>
 #include <flow/stage.h>
 #include <plugin/instance.h>
@@ -16,8 +17,10 @@ typedef struct pl_source_setup {
     const pl_path *time_paths; /* the first that is there is the event time */
     size_t time_count;
     pl_retry_policy retry;
-    uint32_t rank;      /* place in the pipeline file */
-    size_t share_bytes; /* what it may have out, roughly, although the pipeline's memory is spent */
+    uint32_t rank;          /* place in the pipeline file */
+    size_t share_bytes;     /* what it may have out, roughly, although the pipeline's memory is spent */
+    pl_buffer *buffer;      /* NULL: none; else the stage's own once it is made: it closes it */
+    int64_t buffer_sync_ns; /* what the source handed over waits so long for more before it is synced; 0: not at all */
 } pl_source_setup;
 
 typedef struct pl_poll_item {
@@ -56,7 +59,9 @@ typedef struct pl_source_stage {
     pl_poll_state poll;
     int64_t resume_ns;
     _Atomic bool waits_for_memory, woken;
-    bool held; /* counted in flow->held_sources */
+    bool held;                       /* counted in flow->held_sources */
+    struct pl_source_buffer *buffer; /* NULL: none; see source_buffer.h */
+    int64_t arrived_unix_ns;         /* of the record that the buffer gives back; 0: now */
 } pl_source_stage;
 
 /* NULL: no memory. The graph sets name, ports and queues; pl_stage_release_base is part of stage.release. */
@@ -67,8 +72,13 @@ void pl_source_memory_freed(pl_source_stage *source);
 /* [any] Inputs handed over and not settled. */
 uint64_t pl_source_in_flight(const pl_source_stage *source);
 
-/* Between source.c, source_emit.c and poller.c: */
+/* Between source.c, source_emit.c, source_buffer.c and poller.c: */
+/* What the plugin hands over: into the flow, or into the buffer. */
 bool pl_source_emit(pl_source_stage *source, const pl_emission *emission);
+/* Into the flow. emission->lane and emission->position are not read. false: the batch is full. */
+bool pl_source_hand_over(pl_source_stage *source, pl_lane *lane, uint64_t position, const pl_emission *emission);
+/* A batch and room for one more ack; false: no memory. */
+bool pl_source_begin(pl_source_stage *source);
 pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name);
 void pl_source_close_lane(pl_source_stage *source, uint32_t lane, int64_t deadline_ns, uint64_t *settled_position);
 /* Sends what was emitted since the last time. */
@@ -77,7 +87,18 @@ void pl_source_publish(pl_source_stage *source);
 void pl_source_retire_block(pl_source_stage *source, pl_ack_block *block);
 /* Takes back what is settled and commits it. */
 void pl_source_collect(pl_source_stage *source);
+/* The plugin's call should return. */
 bool pl_source_full(const pl_source_stage *source);
+/* The batch for the flow is full, or nothing should go into it now. */
+bool pl_source_batch_full(const pl_source_stage *source);
+/* There is memory for more. */
+bool pl_source_admitted(const pl_source_stage *source);
+/* Tells the others whether this source has more than it may hand over. */
+void pl_source_hold_up(pl_source_stage *source, bool held);
+/* Lets the plugin hand over what it has, and deals with its failure: PL_FAILED was dealt with. */
+pl_status pl_source_call(pl_source_stage *source, int64_t now_ns, int64_t deadline_ns);
+/* Nothing more will be handed over. */
+void pl_source_end(pl_source_stage *source);
 /* As pl_source.next, for a poller. */
 pl_status pl_poller_next(pl_source_stage *source, int64_t now_ns, int64_t *resume_ns, pl_error *error);
 /* After settled records were taken back: commits the ticks that are settled. */

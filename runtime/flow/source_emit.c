@@ -3,6 +3,7 @@
 #include <base/timestamp.h>
 #include <flow/dead_letter.h>
 #include <flow/source.h>
+#include <flow/source_buffer.h>
 #include <inttypes.h>
 #include <record/encode.h>
 
@@ -68,11 +69,11 @@ static pl_status inspect(pl_source_stage *source, pl_record *record, pl_error *e
     if (json && source->setup.time_count && time_of(source, &record->time_unix_ns, error) == PL_FAILED)
         return PL_FAILED;
     if (record->time_unix_ns == 0)
-        record->time_unix_ns = pl_flow_unix(source->stage.flow);
+        record->time_unix_ns = source->arrived_unix_ns ? source->arrived_unix_ns : pl_flow_unix(source->stage.flow);
     return PL_OK;
 }
 
-static bool begin(pl_source_stage *source)
+bool pl_source_begin(pl_source_stage *source)
 {
     if (!source->building)
         source->building = pl_flow_batch_new(&source->stage.flow->memory);
@@ -92,7 +93,6 @@ static pl_status fill(pl_flow_batch *batch, pl_record *record, const pl_emission
     record->stream = pl_arena_str(arena, emission->stream);
     record->key = pl_arena_str(arena, emission->key);
     record->time_unix_ns = emission->time_unix_ns;
-    record->position = emission->position;
     record->lane = lane->index;
     record->header_count = emission->header_count;
     if (emission->header_count)
@@ -113,8 +113,14 @@ static void reject(pl_source_stage *source, const pl_record *record, const pl_er
 
 bool pl_source_full(const pl_source_stage *source)
 {
+    return source->buffer ? pl_source_buffer_taken(source) : pl_source_batch_full(source);
+}
+
+bool pl_source_batch_full(const pl_source_stage *source)
+{
     const pl_flow_batch *batch = source->building;
-    return atomic_load_explicit(&source->stage.flow->stopping, memory_order_relaxed) || source->stage.outbox ||
+    bool stopping = atomic_load_explicit(&source->stage.flow->stopping, memory_order_relaxed);
+    return (stopping && !source->buffer) || source->stage.outbox ||
            (batch &&
             (batch->count >= PL_SOURCE_BATCH_RECORDS || pl_arena_bytes(batch->arena) >= PL_SOURCE_BATCH_BYTES));
 }
@@ -135,23 +141,30 @@ static bool track(pl_source_stage *source, pl_lane *lane, pl_record *record, uin
 
 bool pl_source_emit(pl_source_stage *source, const pl_emission *emission)
 {
-    pl_lane *lane = source->poll.items ? source->poll.items[source->poll.current].lane
-                                       : pl_lane_at(&source->stage.flow->lanes, emission->lane);
+    pl_poll_item *item = source->poll.items ? &source->poll.items[source->poll.current] : NULL;
+    pl_lane *lane = item ? item->lane : pl_lane_at(&source->stage.flow->lanes, emission->lane);
     if (!lane || !lane->open) {
         pl_error error = {.struct_size = sizeof error};
         (void)pl_fail(&error, PL_HALT, "the plugin emitted into lane %u, which is not open", emission->lane);
         pl_flow_halt(source->stage.flow, source->stage.name, &error);
         return false;
     }
-    pl_record *record = begin(source) ? pl_flow_batch_add(source->building) : NULL;
+    uint64_t position = item ? ++item->position : emission->position;
+    if (source->buffer)
+        return pl_source_keep(source, lane, position, PL_KEPT_RECORD, emission);
+    return pl_source_hand_over(source, lane, position, emission);
+}
+
+bool pl_source_hand_over(pl_source_stage *source, pl_lane *lane, uint64_t position, const pl_emission *emission)
+{
+    pl_record *record = pl_source_begin(source) ? pl_flow_batch_add(source->building) : NULL;
     if (!record) {
         no_memory(source);
         return false;
     }
     pl_error error = {.struct_size = sizeof error};
     pl_status status = fill(source->building, record, emission, lane, &error);
-    if (source->poll.items)
-        record->position = ++source->poll.items[source->poll.current].position;
+    record->position = position;
     if (!track(source, lane, record, emission->flags)) {
         no_memory(source);
         return false;
@@ -168,5 +181,5 @@ bool pl_source_emit(pl_source_stage *source, const pl_emission *emission)
     pl_lane_mark mark = {lane, lane->newest_unix_ns, false};
     if (!pl_flow_batch_mark(source->building, mark))
         no_memory(source);
-    return !pl_source_full(source);
+    return !pl_source_batch_full(source);
 }

@@ -67,6 +67,30 @@ static pl_retry_policy retry_of(const pl_component_spec *spec)
     return (pl_retry_policy){spec->retry.min_ns, spec->retry.max_ns, (uint32_t)spec->retry.attempts};
 }
 
+static void report_buffer(void *self, int32_t level, const char *message)
+{
+    pl_log(level, ((const pl_node_plan *)self)->name, "%s", message);
+}
+
+/* *buffer stays NULL where the source has none. */
+static pl_status open_buffer(pl_graph *graph, pl_node_plan *node, pl_buffer **buffer, pl_error *error)
+{
+    if (!node->spec->buffer.given)
+        return PL_OK;
+    size_t size = strlen(graph->data_dir) + strlen(node->name) + 16;
+    char *path = pl_arena_alloc(graph->arena, size);
+    if (!path)
+        return pl_fail(error, PL_HALT, "no memory");
+    (void)snprintf(path, size, "%s/buffer/%s", graph->data_dir, node->name);
+    pl_buffer_setup setup = {.path = path,
+                             .max_bytes = (uint64_t)node->spec->buffer.max_bytes,
+                             .clock = graph->flow.clock,
+                             .report = report_buffer,
+                             .self = node};
+    *buffer = pl_buffer_open(&setup, error);
+    return *buffer ? PL_OK : PL_FAILED;
+}
+
 static pl_stage *open_source(pl_graph *graph, pl_node_plan *node, pl_error *error)
 {
     const pl_component_spec *spec = node->spec;
@@ -77,10 +101,15 @@ static pl_stage *open_source(pl_graph *graph, pl_node_plan *node, pl_error *erro
                              .time_count = spec->time_count,
                              .retry = retry_of(spec),
                              .rank = (uint32_t)(node - graph->nodes),
-                             .share_bytes = share_of(graph)};
+                             .share_bytes = share_of(graph),
+                             .buffer_sync_ns = spec->buffer.sync_ns};
+    if (open_buffer(graph, node, &setup.buffer, error) != PL_OK)
+        return NULL;
     pl_source_stage *source = pl_source_stage_new(&graph->flow, &setup);
-    if (!source)
+    if (!source) {
+        pl_buffer_close(&setup.buffer);
         (void)pl_fail(error, PL_HALT, "no memory");
+    }
     return (pl_stage *)source;
 }
 

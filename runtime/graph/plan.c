@@ -215,6 +215,18 @@ static void check_durable(const pl_graph *graph, const pl_node_plan *node, pl_di
     }
 }
 
+/* What is handed over again to rebuild a state would go into the buffer, and be committed once more. */
+static void check_rebuilt(const pl_graph *graph, const pl_node_plan *node, pl_diags *diags)
+{
+    for (size_t i = 0; i < node->upstream_count; i++) {
+        const pl_component_spec *source = graph->nodes[node->upstream[i]].spec;
+        if (source->buffer.given)
+            pl_diags_error(diags, source->buffer.node,
+                           "source '%s' has a buffer: the state of '%s' can't be rebuilt from it; use `state: durable`",
+                           source->name, node->name);
+    }
+}
+
 static void check_defaults(pl_graph *graph, pl_diags *diags)
 {
     const pl_node *defaults = graph->setup.pipeline->defaults;
@@ -315,6 +327,8 @@ pl_graph *pl_graph_plan(const pl_graph_setup *setup, pl_diags *diags)
         find_upstream(graph, node);
         if (node->spec->state.kind == PL_STATE_DURABLE)
             check_durable(graph, node, diags);
+        if (node->spec->state.kind == PL_STATE_REBUILD)
+            check_rebuilt(graph, node, diags);
     }
     if (setup->pipeline->dead_letter < 0)
         (void)pl_graph_provide_dead_letter(graph, diags);

@@ -213,7 +213,7 @@ static void wrong_components_are_told(void **unused)
                       "p.yaml:5:16: plugin '../x': a name is made of a-z, 0-9, _ and -, at most 64 of them",
                       "p.yaml:5:28: time of source 'd' is a text or a list of texts, not a map",
                       "p.yaml:5:45: codec of source 'd' can't be 'xml' [expected one of json, text, bytes]",
-                      "p.yaml:6:19: buffer of source 'e': disk buffers are not available yet",
+                      "p.yaml:6:29: unknown key 'size' in buffer of source 'e' [expected one of max_size, sync]",
                       "p.yaml:6:66: retry.max of source 'e' is below its min",
                       "p.yaml:8:31: from of sink 's' names 'e' twice",
                       "p.yaml:9:14: from of sink 't': 's' is a sink, which gives nothing out",
