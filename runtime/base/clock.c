@@ -5,7 +5,7 @@
 static int64_t read_clock(clockid_t id)
 {
     struct timespec now;
-    (void)clock_gettime(id, &now); /* can't fail for these two ids */
+    (void)clock_gettime(id, &now); /* can't fail for these ids */
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
@@ -23,6 +23,11 @@ static int64_t system_unix(const pl_clock *clock)
 }
 
 const pl_clock pl_system_clock = {system_now, system_unix};
+
+int64_t pl_thread_cpu_ns(void)
+{
+    return read_clock(CLOCK_THREAD_CPUTIME_ID);
+}
 
 static int64_t virtual_now(const pl_clock *clock)
 {
