@@ -38,12 +38,29 @@ void pl_ack_add(pl_ack *ack, uint32_t references)
         atomic_fetch_add_explicit(&ack->word, references, memory_order_relaxed);
 }
 
+typedef struct pl_ack_group {
+    pl_ack ack; /* first: cast back */
+    pl_ack_groups *groups;
+    struct pl_ack_group *next, **to_this; /* in the list of groups that are not done */
+} pl_ack_group;
+
+void pl_ack_group_drop(pl_ack *ack)
+{
+    pl_ack_group *group = (pl_ack_group *)ack;
+    pthread_mutex_lock(&group->groups->lock);
+    *group->to_this = group->next;
+    if (group->next)
+        group->next->to_this = group->to_this;
+    pthread_mutex_unlock(&group->groups->lock);
+    pl_free(ack->parents);
+    pl_free(group);
+}
+
 static void finish_group(pl_ack *group, pl_outcome outcome)
 {
     for (uint32_t i = 0; i < group->parent_count; i++)
         pl_ack_done(group->parents[i], outcome);
-    pl_free(group->parents);
-    pl_free(group);
+    pl_ack_group_drop(group);
 }
 
 static pl_outcome strongest(uint32_t met)
@@ -90,12 +107,34 @@ bool pl_ack_settled(const pl_ack *ack, pl_outcome *outcome)
     return true;
 }
 
-pl_ack *pl_ack_group_new(void)
+bool pl_ack_groups_init(pl_ack_groups *groups)
 {
-    pl_ack *group = pl_calloc(1, sizeof *group);
-    if (group)
-        atomic_init(&group->word, 1);
-    return group;
+    groups->first = NULL;
+    return pthread_mutex_init(&groups->lock, NULL) == 0;
+}
+
+void pl_ack_groups_release(pl_ack_groups *groups)
+{
+    while (groups->first)
+        pl_ack_group_drop(&groups->first->ack);
+    pthread_mutex_destroy(&groups->lock);
+}
+
+pl_ack *pl_ack_group_new(pl_ack_groups *groups)
+{
+    pl_ack_group *group = pl_calloc(1, sizeof *group);
+    if (!group)
+        return NULL;
+    atomic_init(&group->ack.word, 1);
+    group->groups = groups;
+    pthread_mutex_lock(&groups->lock);
+    group->next = groups->first;
+    group->to_this = &groups->first;
+    if (group->next)
+        group->next->to_this = &group->next;
+    groups->first = group;
+    pthread_mutex_unlock(&groups->lock);
+    return &group->ack;
 }
 
 bool pl_ack_group_add(pl_ack *group, pl_ack *parent)

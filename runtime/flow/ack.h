@@ -5,6 +5,7 @@
  * [any] All but the allocation: lock-free. Nothing may touch an ack after dropping its own reference. */
 #ifndef PL_FLOW_ACK_H
 #define PL_FLOW_ACK_H
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -54,9 +55,22 @@ static inline uint32_t pl_ack_references(const pl_ack *ack)
 /* Settled and its state on disk; *outcome is then final. */
 bool pl_ack_settled(const pl_ack *ack, pl_outcome *outcome);
 
+/* The groups of a flow that are not done. One that is ended before its time leaves some: the records that hold them are
+ * dropped without a word. */
+typedef struct pl_ack_groups {
+    pthread_mutex_t lock;
+    struct pl_ack_group *first;
+} pl_ack_groups;
+
+bool pl_ack_groups_init(pl_ack_groups *groups);
+void pl_ack_groups_release(
+    pl_ack_groups *groups); /* once nothing of the flow is left: frees them, and tells no parent */
+
 /* A group stands for several inputs (a deferred join): one reference, the caller's. NULL: no memory.
  * It frees itself when its last reference goes, and drops one reference of each parent. */
-pl_ack *pl_ack_group_new(void);
+pl_ack *pl_ack_group_new(pl_ack_groups *groups);
+/* Frees it and tells no parent. */
+void pl_ack_group_drop(pl_ack *group);
 /* Adds a parent (NULL is skipped), taking a reference on it. Only before the group is shared. false: no memory. */
 bool pl_ack_group_add(pl_ack *group, pl_ack *parent);
 #endif

@@ -53,10 +53,11 @@ static bool make_room(pl_defers *defers)
 pl_deferred *pl_defers_add(pl_defers *defers, int64_t at_unix_ns, pl_str key, int ref, const pl_record *asker,
                            pl_flow_batch *batch)
 {
-    pl_ack *group = pl_ack_group_new();
+    pl_ack *group = pl_ack_group_new(defers->groups);
     char *copy = pl_strndup(key.ptr ? key.ptr : "", key.len);
     if (!group || !copy || !make_room(defers) || !pl_ack_group_add(group, asker->ack)) {
-        pl_free(group);
+        if (group)
+            pl_ack_group_drop(group);
         pl_free(copy);
         return NULL;
     }
@@ -120,8 +121,7 @@ void pl_defers_free(pl_defers *defers)
 {
     for (size_t i = defers->head; i < defers->count; i++) {
         pl_deferred *item = &defers->items[i];
-        pl_free(item->group->parents);
-        pl_free(item->group);
+        pl_ack_group_drop(item->group);
         pl_flow_batch_unref(item->batch);
         pl_free(item->key);
     }

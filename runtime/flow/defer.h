@@ -19,6 +19,7 @@ typedef struct pl_deferred {
 typedef struct pl_defers { /* sorted by (at, key); items[head] is the next */
     pl_deferred *items;
     size_t head, count, capacity;
+    pl_ack_groups *groups; /* the flow's */
 } pl_defers;
 
 /* The one of that time and key, or NULL. The pointer holds until the next add or take. */

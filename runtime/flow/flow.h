@@ -14,6 +14,7 @@ typedef struct pl_flow {
     uint64_t seed;
     bool seeded; /* the single-thread scheduler drives: plugins get deadlines that are already over */
     pl_lanes lanes;
+    pl_ack_groups groups;
     pl_memory memory;
     _Atomic uint32_t held_sources; /* have more to hand over, but no memory or no room below */
     _Atomic uint32_t busy_sinks;   /* have records that are not settled */

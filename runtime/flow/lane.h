@@ -12,7 +12,8 @@ typedef struct pl_lane {
     uint32_t index;       /* global in the pipeline, from 1 */
     uint32_t source_rank; /* order of the source in the pipeline file: ties in event time are broken by it */
     char *name;
-    /* Set once, by the source stage: it was closed with inputs still out. Whoever reads the lane next has them again. [any] */
+    /* Set once, by the source stage: it was closed with inputs still out. Whoever reads the lane next has them again.
+     * [any] */
     _Atomic bool abandoned;
     /* The rest is the source stage's own. */
     bool open;

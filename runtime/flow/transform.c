@@ -419,6 +419,7 @@ pl_transform_stage *pl_transform_stage_new(pl_flow *flow, const pl_transform_set
     transform->stage.step = step;
     transform->stage.release = release;
     transform->setup = *setup;
+    transform->defers.groups = &flow->groups;
     if (!pl_transform_calls_init(transform) || load(transform, error) != PL_OK) {
         release(&transform->stage);
         pl_free(transform);

@@ -69,8 +69,12 @@ static void test_groups_settle_their_parents(void **state)
     pl_ack *inputs[3];
     for (uint64_t i = 0; i < 3; i++)
         inputs[i] = pl_ack_block_add(block, &source, i);
-    pl_ack *inner = pl_ack_group_new();
-    pl_ack *outer = pl_ack_group_new();
+    pl_ack_groups groups;
+    assert_true(pl_ack_groups_init(&groups));
+    pl_ack *inner = pl_ack_group_new(&groups);
+    pl_ack *left = pl_ack_group_new(&groups);
+    pl_ack *outer = pl_ack_group_new(&groups);
+    assert_true(pl_ack_group_add(left, inputs[0]));
     assert_true(pl_ack_group_add(inner, inputs[0]) && pl_ack_group_add(inner, inputs[1]) &&
                 pl_ack_group_add(inner, inputs[1]) && pl_ack_group_add(inner, NULL));
     assert_true(pl_ack_group_add(outer, inner) && pl_ack_group_add(outer, inputs[2]));
@@ -83,8 +87,11 @@ static void test_groups_settle_their_parents(void **state)
     pl_ack_done(outer, PL_OUTCOME_DELIVERED);
     assert_false(pl_ack_settled(inputs[2], &ignored));
     pl_ack_done(outer, PL_OUTCOME_FILTERED); /* the last one: both groups free themselves */
-    for (int i = 0; i < 3; i++)
+    for (int i = 1; i < 3; i++)
         assert_int_equal(outcome_of(inputs[i]), PL_OUTCOME_DELIVERED);
+    assert_false(pl_ack_settled(inputs[0], &ignored));
+    pl_ack_groups_release(&groups); /* frees the one that is left, and tells nobody */
+    assert_false(pl_ack_settled(inputs[0], &ignored));
     pl_free(block);
 }
 

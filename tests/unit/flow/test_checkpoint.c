@@ -184,7 +184,9 @@ static void test_groups_hold_their_inputs(void **state)
     pl_outcome outcome;
     open_bench(&b);
     pl_ack *input = pl_ack_block_add(b.block, &b.source, 1);
-    pl_ack *group = pl_ack_group_new();
+    pl_ack_groups groups;
+    assert_true(pl_ack_groups_init(&groups));
+    pl_ack *group = pl_ack_group_new(&groups);
     assert_true(pl_ack_group_add(group, input));
     pl_ack_done(input, PL_OUTCOME_FILTERED);
     pl_record record = {.lane = b.lane->index, .position = 1, .ack = group};
@@ -194,6 +196,8 @@ static void test_groups_hold_their_inputs(void **state)
     save(&b, "s");
     assert_true(pl_ack_settled(input, &outcome));
     assert_int_equal(outcome, PL_OUTCOME_DELIVERED);
+    assert_null(groups.first);
+    pl_ack_groups_release(&groups);
     close_bench(&b);
 }
 

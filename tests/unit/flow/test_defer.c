@@ -6,6 +6,8 @@
 #include <flow/defer.h>
 #include <flow/retry.h>
 
+static pl_ack_groups groups = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
 static pl_record asker(pl_ack *ack, uint32_t flags)
 {
     return (pl_record){.ack = ack, .flags = flags, .key = PL_S("k")};
@@ -28,7 +30,7 @@ static int take(pl_defers *defers)
 static void test_in_the_order_of_time_and_key(void **state)
 {
     (void)state;
-    pl_defers defers = {0};
+    pl_defers defers = {.groups = &groups};
     assert_int_equal(pl_defers_next(&defers), INT64_MAX);
     add(&defers, 30, "b", 4);
     add(&defers, 10, "z", 1);
@@ -48,7 +50,7 @@ static void test_in_the_order_of_time_and_key(void **state)
 static void test_many_in_and_out(void **state)
 {
     (void)state;
-    pl_defers defers = {0};
+    pl_defers defers = {.groups = &groups};
     pl_random random;
     pl_random_seed(&random, 3);
     int64_t last = INT64_MIN;
@@ -76,7 +78,7 @@ static void test_all_who_asked_are_settled(void **state)
 {
     (void)state;
     pl_stage source = {0};
-    pl_defers defers = {0};
+    pl_defers defers = {.groups = &groups};
     pl_outcome outcome;
     pl_ack_block *block = pl_ack_block_new(2);
     pl_ack *first = pl_ack_block_add(block, &source, 1);
@@ -103,7 +105,7 @@ static void test_removing_and_freeing(void **state)
 {
     (void)state;
     pl_stage source = {0};
-    pl_defers defers = {0};
+    pl_defers defers = {.groups = &groups};
     pl_outcome outcome;
     pl_ack_block *block = pl_ack_block_new(1);
     pl_ack *ack = pl_ack_block_add(block, &source, 1);
