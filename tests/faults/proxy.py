@@ -13,6 +13,7 @@ every answer that passed, and proxy.requests the times at which something was as
 
 import collections
 import contextlib
+import re
 import socket
 import struct
 import threading
@@ -188,7 +189,7 @@ class Proxy:
         """Whether this answer is to be lost; asked once an answer."""
         self.answers.append((time.monotonic(), kind))
         with self._lock:
-            if self._losing is None or self._losing["kind"] not in (None, kind):
+            if self._losing is None or not re.search(self._losing["kind"], kind):
                 return False
             self._losing["count"] += 1
             if self._losing["count"] % self._losing["every"] or self._losing["times"] <= 0:
@@ -220,8 +221,9 @@ class Proxy:
     def delay(self, seconds):
         self.late_s = seconds
 
-    def lose_answers(self, kind=None, every=1, times=1):
-        """Of the answers of this kind (None: all) every so many-th is thrown away and its connection cut, so many times."""
+    def lose_answers(self, kind="", every=1, times=1):
+        """Of the answers whose kind matches (a regular expression) every so many-th is thrown away and its connection cut, so
+        many times."""
         with self._lock:
             self._losing = {"kind": kind, "every": every, "times": times, "count": 0}
 
