@@ -10,7 +10,8 @@ typedef struct pl_clock {                        /* [any] */
 
 extern const pl_clock pl_system_clock;
 
-/* [any] How long the calling thread has computed so far: time in which it was stopped, or others had its core, is none. */
+/* [any] How long the calling thread has computed so far: time in which it was stopped, or others had its core, is none.
+ */
 int64_t pl_thread_cpu_ns(void);
 
 typedef struct pl_virtual_clock { /* moved by hand; single-threaded */

@@ -3,7 +3,8 @@
 
 bool pl_flow_init(pl_flow *flow)
 {
-    return pl_lanes_init(&flow->lanes) && pl_ack_groups_init(&flow->groups) && pthread_mutex_init(&flow->halt_lock, NULL) == 0;
+    return pl_lanes_init(&flow->lanes) && pl_ack_groups_init(&flow->groups) &&
+           pthread_mutex_init(&flow->halt_lock, NULL) == 0;
 }
 
 void pl_flow_release(pl_flow *flow)
