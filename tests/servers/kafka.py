@@ -107,7 +107,7 @@ class Broker(Process):
         if self._cluster.zookeeper or (self.directory / "data" / "meta.properties").exists():
             return
         done = subprocess.run([*_java(self._cluster.jars, "128m", True, "warn"), "kafka.tools.StorageTool", "format",
-                               "-t", self._cluster.cluster_id, "-c", str(self.directory / "server.properties")],
+                               f"--cluster-id={self._cluster.cluster_id}", "-c", str(self.directory / "server.properties")],
                               capture_output=True, text=True, errors="replace", timeout=120)
         if done.returncode:
             raise ServerError(f"formatting {self.name} failed (status {done.returncode}):\n{done.stdout}{done.stderr}")
