@@ -107,6 +107,43 @@ test("rounds may go back: an older answer is joined at its own time", function()
   expect(out, update):has { agg_round = "1", deviation_pct = "0.500000" }
 end)
 
+local function missed(n, price, updated_at, observed_at)
+  local r = round(n, price, updated_at, observed_at)
+  r.caught_up = true
+  return r
+end
+
+test("a round that was caught up corrects what was compared without it", function()
+  local out = feed {
+    api("a", "2000", "10:00:00"), api("b", "2000", "10:00:00"), round("1", "2000", "09:59:00", "10:00:02"),
+    api("a", "2020", "10:10:00"), api("b", "2020", "10:10:00"),       -- compared with round 1, by the end of the wait
+    missed("2", "2020", "10:05:00", "10:20:00"), round("3", "2040", "10:15:00", "10:20:00"),
+  }
+  expect(out, now):count(4)
+  expect(out, now):has { agg_round = "1", at = "2022-05-01T10:00:00Z", deviation_pct = "0.000000", revision = absent }
+  expect(out, now):has { agg_round = "1", at = "2022-05-01T10:10:00Z", deviation_pct = "-0.990099", revision = absent }
+  expect(out, now):has { agg_round = "1", at = "2022-05-01T10:10:00Z", verdict = "superseded", deviation_pct = absent, revision = 1 }
+  expect(out, now):has { agg_round = "2", at = "2022-05-01T10:10:00Z", deviation_pct = "0.000000", verdict = "ok", revision = absent }
+end)
+
+test("a round that was caught up is compared once as of its own time, however often it comes", function()
+  local out = feed {
+    api("a", "2000", "10:00:00"), api("b", "2000", "10:00:00"), round("1", "2000", "09:59:00", "10:00:02"),
+    missed("2", "2020", "10:05:00", "10:20:00"), round("3", "2040", "10:15:00", "10:20:00"),
+    missed("2", "2020", "10:05:00", "10:20:12"), round("3", "2040", "10:15:00", "10:20:12"),
+  }
+  expect(out, update):count(3)
+  expect(out, update):has { agg_round = "2", at = "2022-05-01T10:05:00Z", deviation_pct = "1.000000", ref_age_s = 300 }
+end)
+
+test("what was missed for longer than history corrects nothing", function()
+  local out = feed({
+    round("1", "2000", "06:59:00", "07:00:02"), api("a", "2000", "07:00:00"), api("b", "2000", "07:00:00"),
+    api("a", "2020", "07:10:00"), api("a", "2020", "10:30:00"), missed("2", "2020", "07:05:00", "10:30:10"),
+  }, { with = { history = "1h" } })
+  expect(out, now):lacks { verdict = "superseded" }
+end)
+
 test("two feeds of one pair are compared each on its own", function()
   local other = round("70", "1990", "10:00:00")
   other.feed = "ETH / USD (test)"

@@ -71,9 +71,9 @@ local kinds = {
   deviation = {
     { "basis", one_of("now", "update") }, { "pair", text }, { "feed", text }, { "phase_id", integer_from(0) }, { "agg_round", whole },
     { "at", instant }, { "contract_price", positive }, { "n_sources", integer_from(0) },
-    { "verdict", one_of("ok", "over_band", "stale", "inconclusive") },
+    { "verdict", one_of("ok", "over_band", "stale", "inconclusive", "superseded") },
     { "ref_price", positive, true }, { "deviation_pct", number, true }, { "ref_spread_pct", not_negative, true },
-    { "ref_age_s", integer_from(0), true },
+    { "ref_age_s", integer_from(0), true }, { "revision", integer_from(1), true },
   },
   gap = { { "source", text }, { "at", instant }, { "reason", text, true }, { "ticks", integer_from(1), true } },  -- no sample
 }

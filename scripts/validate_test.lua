@@ -102,7 +102,9 @@ test("the price follows from the raw answer", function()
 end)
 
 test("deviations: known words", function()
-  fails(deviation { verdict = "fine", basis = "then" }, "verdict: one of ok, over_band, stale, inconclusive was expected",
+  passes(deviation { verdict = "superseded", revision = 1, deviation_pct = absent })
+  fails(deviation { revision = 0 }, "revision: an integer, at least 1 was expected, got 0")
+  fails(deviation { verdict = "fine", basis = "then" }, "verdict: one of ok, over_band, stale, inconclusive, superseded was expected",
     'basis: one of now, update was expected, got "then"')
 end)
 

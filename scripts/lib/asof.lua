@@ -21,4 +21,14 @@ function asof.at(s, t)
   end
 end
 
+--- The first time of s that is not before t; nothing if there is none.
+function asof.after(s, t)
+  local found
+  for i = #s, 1, -1 do
+    if s[i].at < t then break end
+    found = s[i].at
+  end
+  return found
+end
+
 return asof

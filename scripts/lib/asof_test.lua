@@ -30,3 +30,12 @@ test("what is older than the horizon goes, except the value in force there", fun
   expect(s):equals { { at = 50, v = "b" }, { at = 160, v = "c" } }
   expect(asof.at(s, 60)):equals("b")
 end)
+
+test("the first time that is not before t", function()
+  local s = series({ 10, "a" }, { 20, "b" }, { 30, "c" })
+  expect(asof.after(s, 5)):equals(10)
+  expect(asof.after(s, 20)):equals(20)
+  expect(asof.after(s, 21)):equals(30)
+  expect(asof.after(s, 31)):equals(nil)
+  expect(asof.after({}, 1)):equals(nil)
+end)
