@@ -22,6 +22,7 @@ typedef struct kind { /* of line, as the rate limit tells them apart */
 static struct {
     pthread_mutex_t lock;
     kind kinds[KINDS];
+    bool kinds_used; /* or they are still as zero as they began: 40 kB that a quiet process never touches */
     pl_log_format format;
     int32_t level;
     const pl_clock *clock;
@@ -40,7 +41,9 @@ void pl_log_setup(pl_log_format format, int32_t level, const pl_clock *clock)
     state.format = format;
     state.level = level;
     state.clock = clock ? clock : &pl_system_clock;
-    memset(state.kinds, 0, sizeof state.kinds);
+    if (state.kinds_used)
+        memset(state.kinds, 0, sizeof state.kinds);
+    state.kinds_used = false;
     pthread_mutex_unlock(&state.lock);
 }
 
@@ -148,6 +151,7 @@ static void tell_held(kind *one)
 static kind *find_kind(uint64_t hash, int64_t now)
 {
     kind *oldest = &state.kinds[0], *found = NULL, *empty = NULL;
+    state.kinds_used = true;
     for (kind *one = state.kinds; one < state.kinds + KINDS; one++) {
         if (one->hash && now - one->since_ns >= minute_ns) {
             if (one->held > 0)
