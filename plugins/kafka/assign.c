@@ -56,6 +56,7 @@ static void add_partition(kafka_source_self *source, const char *topic, int32_t 
     kafka_partition *p = &source->partitions[source->partition_count++];
     *p = (kafka_partition){
         .topic = strdup(topic),
+        .topic_len = strlen(topic),
         .partition = number,
         .replay_until = replay_until,
         .next = -1,

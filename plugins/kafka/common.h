@@ -32,6 +32,7 @@ typedef struct kafka_source_config {
     pl_array topics; /* const char * */
     const char *group, *start;
     int64_t commit_every, drain; /* ns */
+    bool headers;
 } kafka_source_config;
 
 typedef struct kafka_sink_config {

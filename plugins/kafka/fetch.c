@@ -1,8 +1,8 @@
 /* Below 2.2 librdkafka looks only once a second whether a full local queue has room again (fetch.queue.backoff.ms,
  * librdkafka issue 2879): with a queue of 16 MB that caps a source at 16 MB a second. Any request to a partition's
  * leader wakes the thread that looks, so we ask for an offset each time a quarter of the queue was read, and wait for
- * no answer. Measured on 2.0.2, records of 242 bytes, a 16 MB queue and a slower reader: 98,000 records/s without,
- * FIGURE with. */
+ * no answer. Measured on 2.0.2, records of 242 bytes, a 16 MB queue and a script behind it, on a busy machine: 37,000
+ * to 46,000 records/s without, 114,000 to 178,000 with. */
 #include "source.h"
 
 #include <stdlib.h>

@@ -19,6 +19,7 @@ typedef struct kafka_marks {
 
 typedef struct kafka_partition { /* assigned to us */
     char *topic;
+    size_t topic_len;
     int32_t partition;
     uint32_t lane;
     int64_t replay_until; /* offsets below were committed before: PL_EMIT_REPLAY */

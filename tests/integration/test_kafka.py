@@ -157,30 +157,44 @@ class RoundTrip(Kafka):
         self.assertTrue(all(abs(ts - time.time() * 1000) < 600_000 for ts in found[:3]), found)
         self.assertEqual(found[3:], [1648771200000, 1648771200001, 1648771200002])
 
-    def test_headers_tombstones_and_bytes_pass_through(self):
-        source, target = self.topic(), self.topic()
+    def odd_records(self, topic):
         def kcat(data, *argv):
-            subprocess.run(["kcat", "-b", self.kafka.bootstrap, "-P", "-t", source, *argv], input=data, check=True,
+            subprocess.run(["kcat", "-b", self.kafka.bootstrap, "-P", "-t", topic, *argv], input=data, check=True,
                            timeout=30)
         kcat(b'{"n":1}', "-H", "trace=abc", "-H", "trace=def", "-H", "empty=", "-k", "k1")
         kcat(b"k2:", "-K:", "-Z")                    # a key and no payload at all
         kcat(b"\xff\xfe:\x00\x01\xfd", "-K:", "-D\n")  # neither is text
-        self.pipeline("p.yaml", '''
+
+    def pass_through(self, source, target, extra=""):
+        self.pipeline("p.yaml", f'''
             sources:
               in:
                 plugin: kafka
-                with: { brokers: "${BROKERS}", topics: "${SOURCE}", group: "${GROUP}" }
+                with: {{ brokers: "${{BROKERS}}", topics: "${{SOURCE}}", group: "${{GROUP}}" {extra} }}
                 codec: bytes
-            sinks: { out: { from: in, plugin: kafka, with: { brokers: "${BROKERS}", topic: "${TARGET}" } } }
+            sinks: {{ out: {{ from: in, plugin: kafka, with: {{ brokers: "${{BROKERS}}", topic: "${{TARGET}}" }} }} }}
         ''')
         run = self.start("run", "p.yaml", env=self.env(SOURCE=source, TARGET=target, GROUP=self.name("g")))
         run.wait_for(lambda: len(self.kafka.read(target)) == 3, 30, "three records arrived")
         run.stop()
-        raw = lambda topic: subprocess.run(["kcat", "-b", self.kafka.bootstrap, "-C", "-t", topic, "-e", "-q", "-f",
-                                            "%k|%S|%s|%h|%T\n"], capture_output=True, check=True, timeout=30).stdout
-        self.assertEqual(raw(target), raw(source))
-        self.assertIn(b"k1|7|{\"n\":1}|trace=abc,trace=def,empty=|", raw(target))
-        self.assertIn(b"k2|-1||", raw(target))
+
+    def raw(self, topic):
+        return subprocess.run(["kcat", "-b", self.kafka.bootstrap, "-C", "-t", topic, "-e", "-q", "-f",
+                               "%k|%S|%s|%h|%T\n"], capture_output=True, check=True, timeout=30).stdout
+
+    def test_headers_tombstones_and_bytes_pass_through(self):
+        source, target = self.topic(), self.topic()
+        self.odd_records(source)
+        self.pass_through(source, target)
+        self.assertEqual(self.raw(target), self.raw(source))
+        self.assertIn(b"k1|7|{\"n\":1}|trace=abc,trace=def,empty=|", self.raw(target))
+        self.assertIn(b"k2|-1||", self.raw(target))
+
+    def test_headers_are_left_out_where_asked(self):
+        source, target = self.topic(), self.topic()
+        self.odd_records(source)
+        self.pass_through(source, target, ", headers: false")
+        self.assertEqual(self.raw(target), self.raw(source).replace(b"trace=abc,trace=def,empty=", b""))
 
 
 class Faults(Kafka):
