@@ -37,35 +37,28 @@ static void finish(const pl_wide *wide, bool negative, uint32_t scale, pl_decima
     out->scale = (uint16_t)scale;
 }
 
-static bool is_digit(char byte)
-{
-    return byte >= '0' && byte <= '9';
-}
-
 /* Digits and at most one point between them, no more than a limb holds: nearly every number there is. false: it has to
  * be looked at closely. */
 static bool parse_short(pl_str text, pl_decimal *out)
 {
     if (text.len == 0 || text.len > SHORT_TEXT_MAX)
         return false;
-    const char *at = text.ptr, *end = at + text.len;
+    const char *at = text.ptr, *end = at + text.len, *point = NULL;
     bool negative = *at == '-';
     const char *whole = at += negative ? 1 : 0;
     uint64_t value = 0; /* beyond 19 digits it is wrong, and not used */
-    for (; at < end && is_digit(*at); at++)
-        value = value * 10 + (uint64_t)(*at - '0');
-    ptrdiff_t count = at - whole, places = 0;
-    if (count == 0 || (count > 1 && *whole == '0'))
-        return false;
-    if (at < end && *at == '.') {
-        const char *fraction = ++at;
-        for (; at < end && is_digit(*at); at++)
-            value = value * 10 + (uint64_t)(*at - '0');
-        places = at - fraction;
-        if (places == 0)
+    for (; at < end; at++) {
+        unsigned digit = (unsigned char)*at - (unsigned)'0';
+        if (digit <= 9) {
+            value = value * 10 + digit;
+        } else if (*at == '.' && !point) {
+            point = at;
+        } else {
             return false;
+        }
     }
-    if (at < end || count + places > PL_WIDE_CHUNK_DIGITS)
+    ptrdiff_t count = (point ? point : end) - whole, places = point ? end - point - 1 : 0;
+    if (count == 0 || (count > 1 && *whole == '0') || (point && places == 0) || count + places > PL_WIDE_CHUNK_DIGITS)
         return false;
     out->limb[0] = value;
     out->used = value != 0;

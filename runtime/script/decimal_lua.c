@@ -13,8 +13,10 @@ void pl_push_decimal(lua_State *L, const pl_decimal *value, bool number)
     decimal->used = value->used;
     decimal->negative = value->negative;
     decimal->number = number;
-    for (uint32_t i = 0; i < value->used; i++)
-        decimal->limb[i] = value->limb[i];
+    if (value->used == 1)
+        decimal->limb[0] = value->limb[0];
+    else
+        memcpy(decimal->limb, value->limb, value->used * sizeof value->limb[0]);
     lua_rawgeti(L, LUA_REGISTRYINDEX, pl_world_of(L)->ref_decimal);
     lua_setmetatable(L, -2);
 }
@@ -38,15 +40,21 @@ static int wrong_operand(lua_State *L, int index, const char *what)
 }
 
 /* A decimal or an integer; raises for all else. */
-static void operand(lua_State *L, int index, const char *what, pl_decimal *out)
+static void other_operand(lua_State *L, int index, const char *what, pl_decimal *out)
+{
+    if (lua_isinteger(L, index))
+        pl_decimal_from_int(lua_tointeger(L, index), out);
+    else
+        wrong_operand(L, index, what);
+}
+
+static inline void operand(lua_State *L, int index, const char *what, pl_decimal *out)
 {
     const pl_lua_decimal *decimal = pl_to_decimal(L, index);
     if (decimal)
         pl_load_decimal(decimal, out);
-    else if (lua_isinteger(L, index))
-        pl_decimal_from_int(lua_tointeger(L, index), out);
     else
-        wrong_operand(L, index, what);
+        other_operand(L, index, what, out);
 }
 
 void pl_check_decimal(lua_State *L, int index, const char *what, pl_decimal *out)
@@ -74,7 +82,7 @@ static int push_result(lua_State *L, pl_decimal_status status, const pl_decimal 
 
 typedef pl_decimal_status (*operation)(const pl_decimal *, const pl_decimal *, pl_decimal *);
 
-static int arithmetic(lua_State *L, operation function, const char *what)
+static inline int arithmetic(lua_State *L, operation function, const char *what)
 {
     pl_decimal a, b;
     operand(L, 1, what, &a);

@@ -97,16 +97,19 @@ static void close_slab(pl_heap *heap, pl_slab *slab)
 
 static pl_slab *new_slab(pl_heap *heap, uint32_t class)
 {
+    bool threaded = heap->empty && heap->empty->class == class; /* the list of its blocks is whole */
     pl_slab *slab = find_slab(heap);
     if (!slab)
         return NULL;
-    size_t size = ((size_t) class + 1) * PL_HEAP_GRAIN, count = (SLAB_BYTES - sizeof *slab) / size;
-    char *blocks = (char *)(slab + 1);
-    slab->free = NULL;
-    while (count-- > 0) {
-        block *made = (block *)(void *)(blocks + count * size);
-        made->next = slab->free;
-        slab->free = made;
+    if (!threaded) {
+        size_t size = ((size_t) class + 1) * PL_HEAP_GRAIN, count = (SLAB_BYTES - sizeof *slab) / size;
+        char *blocks = (char *)(slab + 1);
+        slab->free = NULL;
+        while (count-- > 0) {
+            block *made = (block *)(void *)(blocks + count * size);
+            made->next = slab->free;
+            slab->free = made;
+        }
     }
     slab->live = 0;
     slab->class = class;
@@ -114,14 +117,13 @@ static pl_slab *new_slab(pl_heap *heap, uint32_t class)
     return slab;
 }
 
-static inline void *take_small(pl_heap *heap, uint32_t class)
+static void *take_small(pl_heap *heap, uint32_t class)
 {
     pl_slab *slab = heap->open[class];
-    if (!slab) {
+    if (!slab)
         slab = new_slab(heap, class);
-        if (!slab)
-            return NULL;
-    }
+    if (!slab)
+        return NULL;
     block *taken = slab->free;
     slab->free = taken->next;
     slab->live++;
@@ -130,16 +132,7 @@ static inline void *take_small(pl_heap *heap, uint32_t class)
     return taken;
 }
 
-static void retire_slab(pl_heap *heap, pl_slab *slab)
-{
-    if (!slab->next && !slab->before) /* one is kept open, lest one block go to and fro */
-        return;
-    close_slab(heap, slab);
-    slab->next = heap->empty;
-    heap->empty = slab;
-}
-
-static inline void free_small(pl_heap *heap, void *small)
+static void free_small(pl_heap *heap, void *small)
 {
     pl_slab *slab = slab_of(small);
     block *freed = small;
@@ -147,29 +140,34 @@ static inline void free_small(pl_heap *heap, void *small)
         open_slab(heap, slab);
     freed->next = slab->free;
     slab->free = freed;
-    if (--slab->live == 0)
-        retire_slab(heap, slab);
+    if (--slab->live > 0 || (!slab->next && !slab->before)) /* one is kept open, lest one block go to and fro */
+        return;
+    close_slab(heap, slab);
+    slab->next = heap->empty;
+    heap->empty = slab;
 }
 
 /* A large block that shrank to a small size when there was no memory for a slab. */
 static bool is_stray(const pl_heap *heap, const void *small)
 {
+    if (heap->strays == 0)
+        return false;
     for (const pl_region *region = heap->regions; region; region = region->next)
         if ((uintptr_t)small - (uintptr_t)region < REGION_BYTES)
             return false;
     return true;
 }
 
-static inline void *take(pl_heap *heap, size_t size)
+static void *take(pl_heap *heap, size_t size)
 {
     return size <= SMALL_MAX ? take_small(heap, class_of(size)) : pl_realloc(NULL, size, 1);
 }
 
-static inline void give_back(pl_heap *heap, void *old, size_t size)
+static void give_back(pl_heap *heap, void *old, size_t size)
 {
     if (size > SMALL_MAX) {
         pl_free(old);
-    } else if (heap->strays > 0 && is_stray(heap, old)) {
+    } else if (is_stray(heap, old)) {
         heap->strays--;
         pl_free(old);
     } else {
@@ -178,7 +176,7 @@ static inline void give_back(pl_heap *heap, void *old, size_t size)
 }
 
 /* A shrink must not fail (manual, lua_Alloc): where memory for the smaller block is short, the old one does as well. */
-static __attribute__((noinline)) void *resize(pl_heap *heap, void *old, size_t old_size, size_t size)
+static void *resize(pl_heap *heap, void *old, size_t old_size, size_t size)
 {
     bool was_small = old_size <= SMALL_MAX, shrinks = size <= old_size;
     if (!was_small && size > SMALL_MAX) {
@@ -200,13 +198,12 @@ static __attribute__((noinline)) void *resize(pl_heap *heap, void *old, size_t o
 }
 
 /* Lua tells the old size, and instead of it a type when there is no old block. */
-void *pl_heap_allocate(void *self, void *old, size_t old_size, size_t size)
+static __attribute__((noinline)) void *allocate(pl_heap *heap, void *old, size_t old_size, size_t size)
 {
-    pl_heap *heap = self;
     if (size == 0) {
         if (old) {
-            heap->used -= old_size;
             give_back(heap, old, old_size);
+            heap->used -= old_size;
         }
         return NULL;
     }
@@ -216,8 +213,36 @@ void *pl_heap_allocate(void *self, void *old, size_t old_size, size_t size)
         return NULL;
     void *block = old ? resize(heap, old, old_size, size) : take(heap, size);
     if (block)
-        heap->used += size - old_size;
+        heap->used = heap->used - old_size + size;
     return block;
+}
+
+/* What nearly all calls are, in few steps: a small block from a slab that has more, and back to a slab that keeps more
+ * in use. */
+void *pl_heap_allocate(void *self, void *old, size_t old_size, size_t size)
+{
+    pl_heap *heap = self;
+    if (!old && size > 0 && size <= SMALL_MAX && size <= heap->cap - heap->used) {
+        pl_slab *slab = heap->open[class_of(size)];
+        if (slab && slab->free->next) {
+            block *taken = slab->free;
+            slab->free = taken->next;
+            slab->live++;
+            heap->used += size;
+            return taken;
+        }
+    } else if (old && size == 0 && old_size <= SMALL_MAX && heap->strays == 0) {
+        pl_slab *slab = slab_of(old);
+        if (slab->free && slab->live > 1) {
+            block *freed = old;
+            freed->next = slab->free;
+            slab->free = freed;
+            slab->live--;
+            heap->used -= old_size;
+            return NULL;
+        }
+    }
+    return allocate(heap, old, old_size, size);
 }
 
 void pl_heap_release(pl_heap *heap)

@@ -193,8 +193,10 @@ static inline void pl_load_decimal(const pl_lua_decimal *from, pl_decimal *out)
     out->scale = from->scale;
     out->used = from->used;
     out->negative = from->negative;
-    for (uint32_t i = 0; i < from->used; i++)
-        out->limb[i] = from->limb[i];
+    if (from->used == 1)
+        out->limb[0] = from->limb[0];
+    else
+        memcpy(out->limb, from->limb, from->used * sizeof from->limb[0]);
 }
 static inline size_t pl_lua_format(const pl_lua_decimal *decimal, char out[PL_DECIMAL_TEXT_MAX])
 {
