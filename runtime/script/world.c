@@ -5,11 +5,6 @@
 #include <base/units.h>
 #include <lualib.h>
 
-enum {
-    GC_SLACK = 1 << 20,  /* bytes of garbage that a heap of any size may hold */
-    GC_PACE_CALLS = 1024 /* between two looks at how much is alive */
-};
-
 /* ---- time ----------------------------------------------------------------------- */
 
 bool pl_world_out_of_time(pl_world *world)
@@ -56,20 +51,6 @@ static void set_hook(pl_watched *watched)
         return;
     world->hooked = 1;
     lua_sethook(world->L, on_count, LUA_MASKCOUNT, PL_WORLD_HOOK_COUNT);
-}
-
-/* ---- garbage --------------------------------------------------------------------- */
-
-/* Lua starts to collect when the heap has doubled, and then walks over all that is alive. A small heap doubles every
- * few hundred records: it may grow by GC_SLACK besides. The least that was in use since last time is about what is
- * alive. */
-static void pace_collector(pl_world *world)
-{
-    size_t alive = world->least_used > 0 ? world->least_used : 1;
-    size_t slack = world->heap.cap / 16 < GC_SLACK ? world->heap.cap / 16 : GC_SLACK;
-    size_t more = slack < alive * 8 ? slack * 100 / alive : 800;
-    lua_gc(world->L, LUA_GCINC, (int)(200 + more), 0, 0);
-    world->least_used = SIZE_MAX;
 }
 
 /* ---- protected calls --------------------------------------------------------------- */
@@ -132,10 +113,6 @@ void pl_world_enter(pl_world *world)
     if (!pl_watch_enter(&world->watched))
         set_hook(&world->watched);
     pl_buf_clear(&world->message);
-    if (world->heap.used < world->least_used)
-        world->least_used = world->heap.used;
-    if (++world->entered % GC_PACE_CALLS == 1)
-        pace_collector(world);
 }
 
 pl_status pl_world_leave(pl_world *world, int status, pl_error *error)
@@ -233,7 +210,6 @@ bool pl_world_init(pl_world *world, const pl_world_setup *setup)
                         .library = setup->library,
                         .clock = setup->clock ? setup->clock : &pl_system_clock,
                         .limit_ns = setup->time_limit_ns ? setup->time_limit_ns : PL_WORLD_TIME_NS,
-                        .least_used = SIZE_MAX,
                         .text = PL_BUF(PL_WORLD_TEXT_MAX),
                         .message = PL_BUF((size_t)2 * PL_WORLD_MESSAGE_MAX)};
     world->heap.cap = setup->memory_bytes ? setup->memory_bytes : PL_WORLD_MEMORY;

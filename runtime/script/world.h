@@ -72,9 +72,6 @@ struct pl_world {
     bool out_of_time;
     bool loading; /* the main chunk runs: it may define globals */
 
-    size_t least_used; /* of the heap, since the collector was last paced */
-    uint64_t entered;  /* how often */
-
     uint64_t call;         /* names the record call that is under way; 0: none */
     uint64_t calls;        /* so far */
     pl_record envelope;    /* what is given out inherits this; the script edits it as `m` */
