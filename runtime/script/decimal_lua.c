@@ -140,18 +140,24 @@ static int decimal_unm(lua_State *L)
 /* ---- comparison ------------------------------------------------------------------- */
 
 /* Floats compare as their shortest text: what was written as 0.1 is taken to be 0.1. */
-static void comparand(lua_State *L, int index, pl_decimal *out)
+static void other_comparand(lua_State *L, int index, pl_decimal *out)
 {
-    const pl_lua_decimal *decimal = pl_to_decimal(L, index);
-    if (decimal) {
-        pl_load_decimal(decimal, out);
-    } else if (lua_type(L, index) == LUA_TNUMBER && !lua_isinteger(L, index)) {
+    if (lua_type(L, index) == LUA_TNUMBER && !lua_isinteger(L, index)) {
         pl_decimal_status status = pl_decimal_from_double(lua_tonumber(L, index), out);
         if (status != PL_DECIMAL_OK)
             luaL_error(L, "comparison of a decimal with a float that %s", pl_decimal_reason(status));
     } else {
-        operand(L, index, "comparison with a decimal", out);
+        other_operand(L, index, "comparison with a decimal", out);
     }
+}
+
+static inline void comparand(lua_State *L, int index, pl_decimal *out)
+{
+    const pl_lua_decimal *decimal = pl_to_decimal(L, index);
+    if (decimal)
+        pl_load_decimal(decimal, out);
+    else
+        other_comparand(L, index, out);
 }
 
 static int compare(lua_State *L)
@@ -216,7 +222,10 @@ static int decimal_concat(lua_State *L)
 
 static uint32_t places_at(lua_State *L, int index)
 {
-    lua_Integer places = luaL_checkinteger(L, index);
+    int whole;
+    lua_Integer places = lua_tointegerx(L, index, &whole);
+    if (!whole)
+        places = luaL_checkinteger(L, index); /* says what is wrong */
     if (places < 0 || places > PLACES_MAX)
         luaL_error(L, "decimal: places are 0 to %d, not %I", PLACES_MAX, (LUAI_UACINT)places);
     return (uint32_t)places;

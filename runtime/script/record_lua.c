@@ -41,17 +41,25 @@ static pl_lua_record *push_node(lua_State *L, pl_json_node node, uint64_t call)
     return record;
 }
 
+static int wrong_record(lua_State *L, int index)
+{
+    if (!pl_userdata_at(L, index, PL_MAGIC_RECORD))
+        return luaL_typeerror(L, index, "record");
+    return luaL_error(L, "this record has expired: it was of an earlier call. Keep its fields, or record.totable(r)");
+}
+
+static inline pl_lua_record *check_record(lua_State *L, int index)
+{
+    const pl_world *world = pl_world_of(L);
+    pl_lua_record *record = pl_userdata_at(L, index, PL_MAGIC_RECORD);
+    if (!record || !world->has_record || record->call != world->call)
+        wrong_record(L, index);
+    return record;
+}
+
 pl_lua_record *pl_check_record(lua_State *L, int index)
 {
-    pl_lua_record *record = pl_userdata_at(L, index, PL_MAGIC_RECORD);
-    if (!record) {
-        luaL_typeerror(L, index, "record");
-        return NULL;
-    }
-    pl_world *world = pl_world_of(L);
-    if (!world->has_record || record->call != world->call)
-        luaL_error(L, "this record has expired: it was of an earlier call. Keep its fields, or record.totable(r)");
-    return record;
+    return check_record(L, index);
 }
 
 /* ---- values out ------------------------------------------------------------------------ */
@@ -66,7 +74,7 @@ static void push_lexeme(lua_State *L, pl_str lexeme)
     pl_push_decimal(L, &value, true);
 }
 
-void pl_push_value(lua_State *L, const pl_value *value, pl_json_node node)
+static void push_other(lua_State *L, const pl_value *value, pl_json_node node)
 {
     switch (value->type) {
     case PL_NIL:
@@ -94,8 +102,21 @@ void pl_push_value(lua_State *L, const pl_value *value, pl_json_node node)
     }
 }
 
+static inline void push_value(lua_State *L, const pl_value *value, pl_json_node node)
+{
+    if (value->type == PL_STR)
+        lua_pushlstring(L, value->as.s.ptr, value->as.s.len);
+    else
+        push_other(L, value, node);
+}
+
+void pl_push_value(lua_State *L, const pl_value *value, pl_json_node node)
+{
+    push_value(L, value, node);
+}
+
 /* PL_OK and the value; PL_END: there is none. Raises for a payload that is not JSON. */
-static pl_status read_at(lua_State *L, pl_json_node parent, int key, pl_value *value, pl_json_node *node)
+static inline pl_status read_at(lua_State *L, pl_json_node parent, int key, pl_value *value, pl_json_node *node)
 {
     pl_document *document = pl_world_of(L)->document;
     pl_error error;
@@ -128,11 +149,11 @@ static pl_status read_at(lua_State *L, pl_json_node parent, int key, pl_value *v
 
 static int record_index(lua_State *L)
 {
-    pl_lua_record *record = pl_check_record(L, 1);
+    const pl_lua_record *record = check_record(L, 1);
     pl_value value;
     pl_json_node node;
     if (read_at(L, record->node, 2, &value, &node) == PL_OK)
-        pl_push_value(L, &value, node);
+        push_value(L, &value, node);
     else
         lua_pushnil(L);
     return 1;
@@ -157,7 +178,7 @@ static bool is_array(pl_str text)
 
 /* ---- values in ---------------------------------------------------------------------------- */
 
-static pl_value decimal_value(pl_world *world, const pl_lua_decimal *decimal)
+static inline pl_value decimal_value(pl_world *world, const pl_lua_decimal *decimal)
 {
     size_t len = pl_lua_format(decimal, world->decimal_text);
     return (pl_value){.type = decimal->number ? PL_DECIMAL : PL_STR, .as.s = {world->decimal_text, len}};
@@ -179,11 +200,11 @@ static pl_value userdata_value(lua_State *L, int index)
     }
 }
 
-pl_value pl_lua_value(lua_State *L, int index)
+static inline pl_value value_of(lua_State *L, int index, int type)
 {
     pl_world *world = pl_world_of(L);
     pl_value value = {.type = PL_NIL};
-    switch (lua_type(L, index)) {
+    switch (type) {
     case LUA_TBOOLEAN:
         value = (pl_value){.type = PL_BOOL, .as.b = lua_toboolean(L, index)};
         break;
@@ -209,6 +230,11 @@ pl_value pl_lua_value(lua_State *L, int index)
     return value;
 }
 
+pl_value pl_lua_value(lua_State *L, int index)
+{
+    return value_of(L, index, lua_type(L, index));
+}
+
 static pl_status remove_at(lua_State *L, pl_json_node parent, pl_str name, pl_error *error)
 {
     pl_document *document = pl_world_of(L)->document;
@@ -217,14 +243,15 @@ static pl_status remove_at(lua_State *L, pl_json_node parent, pl_str name, pl_er
     return pl_document_remove_member(document, parent, name, error);
 }
 
-static pl_status write_member(lua_State *L, pl_json_node parent, pl_error *error)
+static inline pl_status write_member(lua_State *L, pl_json_node parent, pl_error *error)
 {
     pl_document *document = pl_world_of(L)->document;
     pl_str name;
+    int type = lua_type(L, 3);
     name.ptr = lua_tolstring(L, 2, &name.len);
-    if (lua_isnil(L, 3))
+    if (type == LUA_TNIL)
         return remove_at(L, parent, name, error);
-    pl_value value = pl_lua_value(L, 3);
+    pl_value value = value_of(L, 3, type);
     if (parent == PL_JSON_ROOT)
         return pl_document_set_field(document, name, &value, error);
     return pl_document_set_member(document, parent, name, &value, error);
@@ -243,7 +270,7 @@ static pl_status write_element(lua_State *L, pl_json_node parent, pl_error *erro
 
 static int record_newindex(lua_State *L)
 {
-    pl_lua_record *record = pl_check_record(L, 1);
+    const pl_lua_record *record = check_record(L, 1);
     pl_error error;
     pl_status status;
     pl_error_open(&error);
