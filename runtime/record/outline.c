@@ -1,11 +1,14 @@
-/* The walk over a text's structure. What is plain it judges itself; numbers with exponents or of great length, escapes
- * and whatever is wrong are left to simdjson's parser, which costs twice as much, and to the search for the place. */
+/* The walk over a text's structure. What is plain it judges itself; numbers of great length or with a great exponent,
+ * surrogates and whatever is wrong are left to simdjson's parser, which costs twice as much, and to the search for the
+ * place. */
 #include <base/str.h>
+#include <ctype.h>
 #include <record/json.h>
 #include <record/outline.h>
 #include <record/tree.h>
 
-enum { PLAIN_NUMBER_MAX = 300 /* bytes; without an exponent it is then within the range of a double */ };
+/* Bytes, and digits of the exponent: it is then within the range of a double. */
+enum { PLAIN_NUMBER_MAX = 200, PLAIN_EXPONENT_MAX = 2 };
 
 /* Structural offsets that a member and an element take at least: key, colon, value, and what ends it. */
 enum { A_MEMBER = 4, AN_ELEMENT = 2 };
@@ -34,6 +37,12 @@ static inline const char *behind_digits(const char *at)
     return at;
 }
 
+static bool plain_exponent(const char *at, const char *end)
+{
+    at += *at == '-' || *at == '+';
+    return end > at && end - at <= PLAIN_EXPONENT_MAX && behind_digits(at) == end;
+}
+
 static inline bool plain_number(const char *at, const char *end)
 {
     at += *at == '-';
@@ -41,10 +50,36 @@ static inline bool plain_number(const char *at, const char *end)
     at = behind_digits(at);
     if (at == whole || (*whole == '0' && at - whole > 1) || end - whole > PLAIN_NUMBER_MAX)
         return false;
-    if (at == end)
-        return true;
-    const char *fraction = at + 1;
-    return *at == '.' && behind_digits(fraction) == end && fraction < end;
+    if (*at == '.') {
+        const char *fraction = ++at;
+        at = behind_digits(at);
+        if (at == fraction)
+            return false;
+    }
+    return at == end || ((*at == 'e' || *at == 'E') && plain_exponent(at + 1, end));
+}
+
+/* \uXXXX, but none of the halves that have to come in pairs. */
+static bool plain_unicode(const char *at, const char *end)
+{
+    if (end - at < 4 || ((*at == 'd' || *at == 'D') && at[1] > '7'))
+        return false;
+    for (int i = 0; i < 4; i++)
+        if (!isxdigit((unsigned char)at[i]))
+            return false;
+    return true;
+}
+
+/* Whether all escapes of the text are right for certain. A backslash outside a string is no scalar to the walk. */
+static bool plain_escapes(const char *at, const char *end)
+{
+    while ((at = memchr(at, '\\', (size_t)(end - at))) != NULL) {
+        bool unicode = at[1] == 'u';
+        if (unicode ? !plain_unicode(at + 2, end) : !memchr("\"\\/bfnrt", at[1], 8))
+            return false;
+        at += unicode ? 6 : 2;
+    }
+    return true;
 }
 
 static bool is_word(pl_str text)
@@ -67,7 +102,7 @@ static inline uint32_t string_end(const char *text, uint32_t start, uint32_t nex
     return text[next - 1] == '"' && next - start >= 2 ? next : 0;
 }
 
-/* Where the scalar ends that begins at `start`, as above; 0: there is none. */
+/* Where the scalar ends that begins at `start`, as above; 0: there is none. A string's escapes are not looked at. */
 static inline uint32_t scalar_end(const char *text, uint32_t start, uint32_t next, bool *doubted)
 {
     char first = text[start];
@@ -90,7 +125,7 @@ pl_outline_verdict pl_outline_walk(pl_str text, const uint32_t *index, uint32_t 
     container open[PL_JSON_DEPTH_MAX + 1];
     uint32_t depth = 0, stop;
     char close = '\0';
-    bool doubted = escapes;
+    bool doubted = escapes && !plain_escapes(bytes, bytes + text.len);
     if (structurals < AN_ELEMENT || (bytes[*at] != '{' && bytes[*at] != '['))
         return PL_OUTLINE_NONE;
     for (*count = 0;; here += here < spare) { /* at a value, with its key in an object */

@@ -47,13 +47,22 @@ static void judges(void **state)
         {"[\"x\" ]", PL_OUTLINE_VALID},
         {"{\"a\":[1,{\"b\":null}],\"c\" : true , \"\":false}", PL_OUTLINE_VALID},
         {"[123456789012345678901234567890123456789012345678901234567890123456789012345678]", PL_OUTLINE_VALID},
-        {"[1e5]", PL_OUTLINE_DOUBTED},
+        {"[1e5,-0.5E-07,0e+0]", PL_OUTLINE_VALID},
+        {"[\"\\n\\\\\",\"\\\"\\u00e9\\u0000\"]", PL_OUTLINE_VALID},
+        {"{\"\\u0061\":1}", PL_OUTLINE_VALID},
+        {"[1e100]", PL_OUTLINE_DOUBTED},
+        {"[1e]", PL_OUTLINE_DOUBTED},
+        {"[1e+]", PL_OUTLINE_DOUBTED},
+        {"[1.e1]", PL_OUTLINE_DOUBTED},
+        {"[\"\\ud83d\\ude00\"]", PL_OUTLINE_DOUBTED},
+        {"[\"\\uDC00\"]", PL_OUTLINE_DOUBTED},
+        {"[\"\\u00g9\"]", PL_OUTLINE_DOUBTED},
+        {"[\"\\u00e\"]", PL_OUTLINE_DOUBTED},
         {"[1e999]", PL_OUTLINE_DOUBTED},
         {"[01]", PL_OUTLINE_DOUBTED},
         {"[1.]", PL_OUTLINE_DOUBTED},
         {"[-]", PL_OUTLINE_DOUBTED},
         {"[1x]", PL_OUTLINE_DOUBTED},
-        {"[\"\\n\"]", PL_OUTLINE_DOUBTED},
         {"{\"\\q\":1}", PL_OUTLINE_DOUBTED},
         {"0", PL_OUTLINE_NONE},
         {"\"x\"", PL_OUTLINE_NONE},
@@ -113,9 +122,20 @@ static void depth(void **state)
 /* A text that is rarely right: pieces of JSON in any order, or a right one with some bytes changed. */
 static size_t make_text(pl_random *random, char *out, size_t size)
 {
-    static const char *const pieces[] = {"{",    "}",       "[",     "]",     ",",       ":",   "\"a\"",
-                                         "\"\"", "\"b c\"", "1",     "-2.50", "0",       "1e3", "12345",
-                                         "true", "null",    "false", " ",     "\"\\n\"", "\n",  "x"};
+    static const char *const pieces[] = {"{",           "}",
+                                         "[",           "]",
+                                         ",",           ":",
+                                         "\"a\"",       "\"\"",
+                                         "\"b c\"",     "1",
+                                         "-2.50",       "0",
+                                         "1e3",         "12345",
+                                         "true",        "null",
+                                         "false",       " ",
+                                         "\"\\n\"",     "\n",
+                                         "x",           "\"\\u00e9\\/\"",
+                                         "\"\\ud800\"", "\"\\u12\"",
+                                         "1e-05",       "1E400",
+                                         "\"\\q\":"};
     static const char right[] = "{\"seq\":1, \"pair\":\"ETH-USD\",\"l\":[1.5,{\"n\":null}, [] ],\"o\":{\"t\":true}}";
     size_t length = 0;
     if (pl_random_below(random, 2)) {
