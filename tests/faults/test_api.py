@@ -144,7 +144,7 @@ class Values(KafkaFault):
 
 class Reorg(Fault):
 
-    def test_16_a_reorg_is_corrected(self):
+    def test_16_a_reorg_is_corrected_and_missed_rounds_are_caught_up(self):
         """Three rounds are undone and published anew with other answers: the last word on each is the chain's own."""
         node = self.enterContext(servers.Anvil(self.dir / "anvil", timestamp=int(time.time()) - 3600))
         feeds = servers.Feeds(node)
@@ -154,26 +154,36 @@ class Reorg(Fault):
             sources: {{ feeds: {{ plugin: chainlink }} }}
             sinks: {{ out: {{ from: feeds, plugin: file, with: {{ path: out.jsonl }} }} }}
         ''')
-        run = self.start("run", "chain.yaml", env={"ETH_RPC_URL": node.url, "CHAIN_EVERY": "100ms"})
+        env = {"ETH_RPC_URL": node.url, "CHAIN_EVERY": "100ms"}
+        run = self.start("run", "chain.yaml", env=env)
         def recorded():
             truth = feeds["ETH/USD"].latest()
             run.wait_for(lambda: self.newest().get(str(truth["agg_round"])) == str(truth["answer"]), 60, f"{truth} is recorded")
-        def push(price):
-            feeds["ETH/USD"].push(price)
-            recorded()
+        def push(*prices):
+            for price in prices:
+                feeds["ETH/USD"].push(price)
         recorded()
-        for price in range(2000, 2007):
-            push(price)
+        push(2000, 2001, 2002)             # some of them between two polls
+        recorded()
+        run.stop()
+        push(2003, 2004, 2005, 2006)       # and some while nothing runs
+        run = self.start("run", "chain.yaml", env=env)
+        recorded()
         undone = self.newest()
+        self.check_rounds(feeds)
         node.reorg(3)
         run.wait_log("ETH-USD went back from round", 60)
-        for price in range(3001, 3004):
-            push(price)
+        push(3001, 3002, 3003)
+        recorded()
         run.stop()
+        found = self.check_rounds(feeds)
+        self.assertEqual(sum(found[number] != answer for number, answer in undone.items()), 3, "three of them are others now")
+
+    def check_rounds(self, feeds):
         truth = {str(row["agg_round"]): str(row["answer"]) for row in feeds["ETH/USD"].rounds()}
         found = self.newest()
         self.assertEqual(found, truth)
-        self.assertEqual(sum(found[number] != answer for number, answer in undone.items()), 3, "three of them are others now")
+        return found
 
     def newest(self):
         """{round: the answer recorded last} of ETH-USD."""

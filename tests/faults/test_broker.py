@@ -13,6 +13,9 @@ from fault import KafkaFault, proxied_kafka
 
 MIB = 1 << 20
 
+# librdkafka doubles its pause before it connects again, up to 10 s: right for a cluster, long for a test.
+SOON = ", librdkafka: { reconnect.backoff.max.ms: 500 }"
+
 
 class Sending(KafkaFault):
 
@@ -46,7 +49,7 @@ class Broker(Sending):
     def test_01_killed_three_times_in_200000_records(self):
         count = 200_000
         topic = self.topic(3)
-        run = self.send(topic, count, rate=20_000)
+        run = self.send(topic, count, rate=20_000, more=SOON)
         broker, record = self.kafka.brokers[0], 40   # bytes of one in the log, at least
         for kill in range(1, 4):
             run.wait_for(lambda: self.stored_bytes(topic) > record * count * kill // 4, 90, f"a share of {kill}/4 is written")
@@ -116,8 +119,7 @@ class Acknowledgements(Sending):
         proxy = self.kafka.proxy
         before = proxy.lost
         proxy.lose_answers("produce", every=5, times=times)
-        # librdkafka doubles its pause before it connects again each time it is cut within 10 s.
-        run = self.send(topic, 0, rate=5_000, brokers=self.kafka.through, more=", librdkafka: { reconnect.backoff.max.ms: 500 }")
+        run = self.send(topic, 0, rate=5_000, brokers=self.kafka.through, more=SOON)
         run.wait_for(lambda: proxy.lost - before == times, 180, f"{times} of them were lost on their way")
         run.stop(seconds=60)
         self.judge_topic(topic, run.components["out"]["delivered"])
@@ -177,7 +179,7 @@ class Full(Sending):
             memory: 16MiB
             sources:
               in: {{ plugin: generate, with: {{ count: {count}, payload_bytes: 1000, template: '{{"n":{{n}},"k":"{{key}}","pad":"{{pad}}"}}' }} }}
-            sinks: {{ out: {{ from: in, plugin: kafka, with: {{ brokers: "{self.kafka.bootstrap}", topic: {topic} }} }} }}
+            sinks: {{ out: {{ from: in, plugin: kafka, with: {{ brokers: "{self.kafka.bootstrap}", topic: {topic} {SOON} }} }} }}
         ''')
         run = self.start("run", "send.yaml")
         servers.wait_until(lambda: not broker.running(), 120, "the broker has shut itself down")

@@ -100,32 +100,6 @@ class Sink(support.Case):
         self.assertEqual(timescale().sql("SELECT count(*) FROM timescaledb_information.dimensions WHERE "
                                          "hypertable_name = 'contract_price' AND column_name = 'updated_at'"), [["1"]])
 
-    def test_one_bad_row_in_a_thousand(self):
-        """Only the server knows that 1000.00 does not fit numeric(5,2): the batch is halved until it stands alone."""
-        server = self.use(postgres())
-        self.write("in.jsonl", "".join(f'{{"n":{n},"v":{"1000.00" if n == 617 else "1.50"}}}\n' for n in range(1000)))
-        self.pipeline("p.yaml", """
-            sources: { in: { plugin: file, with: { path: in.jsonl } } }
-            dead_letter: rejected
-            sinks:
-              t:
-                from: in
-                plugin: timescale
-                with:
-                  dsn: "${DSN}"
-                  table: t
-                  create: true
-                  key: [n]
-                  columns: [{ name: n, type: integer }, { name: v, type: "numeric(5,2)" }]
-              rejected: { plugin: file, with: { path: rejected.jsonl } }
-        """)
-        done = self.plumbline("run", "p.yaml", env={"DSN": server.dsn})
-        self.assertEqual(server.sql("SELECT count(*), sum(v) FROM t"), [["999", "1498.50"]])
-        (letter,) = self.records("rejected.jsonl")
-        self.assertEqual(letter["payload"], {"n": 617, "v": 1000.00})
-        self.assertTrue(any("22003" in str(value) for value in letter["headers"].values()), letter)
-        self.assertEqual(done.summary["pipelines"]["p"]["components"]["t"]["delivered"], 999)
-
     GENERATE = """
         sources:
           in:
@@ -142,20 +116,6 @@ class Sink(support.Case):
               key: [n, at]
               columns: [{ name: n, type: bigint }, { name: at, type: timestamptz }, { name: p, type: numeric }]
     """
-
-    def test_a_server_that_dies_and_comes_back(self):
-        with Postgres(support.shared_dir() / self.name("pg")) as server:
-            self.pipeline("p.yaml", self.GENERATE)
-            run = self.start("run", "p.yaml", env={"DSN": server.dsn})
-            run.wait_for(lambda: stored(server) > 300, 20, "rows arrive")
-            server.kill()
-            run.wait_log("cannot (connect|insert)", seconds=10)
-            server.start()
-            run.wait(seconds=60)
-            self.assertEqual(server.sql("SELECT count(*), count(DISTINCT n), max(n) FROM t"), [["6000", "6000", "5999"]])
-            self.assertNotIn(server.password, run.stderr)
-            said = [line for line in run.stderr.splitlines() if "cannot" in line]
-            self.assertLess(len(said), 6, run.stderr)   # a line on each change of state, not one an attempt
 
     def test_killed_and_restarted(self):
         server = self.use(postgres())
