@@ -1,6 +1,8 @@
 /* What a source hands over, commits, gives up and waits for. */
 #include "support.h"
 
+#include <base/str.h>
+#include <record/outline.h>
 #include <stdlib.h>
 
 typedef struct bench {
@@ -88,6 +90,67 @@ static void test_tombstones(void **state)
     kit_expect(&b.in->stage, 4, 3, 0, 1);
     assert_int_equal(b.source.committed[0], 3);
     kit_close(&b.kit);
+}
+
+typedef struct seen {
+    uint32_t outlined, right; /* records; those whose field `pair` is "ETH-USD", and `n` a number */
+} seen;
+
+static pl_status look_at_fields(kit_sink_stub *stub, const pl_batch *batch, pl_error *error)
+{
+    (void)error;
+    seen *seen = stub->self;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        const pl_record *record = batch->records[i];
+        pl_value pair = {.type = PL_NIL}, number = {.type = PL_NIL};
+        seen->outlined += pl_outline_of(record->outline, record->payload);
+        bool there = stub->host->field(stub->host, record, PL_S("pair"), &pair) &&
+                     stub->host->field(stub->host, record, PL_S("n"), &number);
+        seen->right += there && pair.type == PL_STR && pl_str_is(pair.as.s, "ETH-USD") && number.type == PL_INT;
+    }
+    return PL_OK;
+}
+
+static seen seen_with(bool validate, const char *lua)
+{
+    static bench b;
+    seen seen = {0};
+    b = (bench){
+        .source = {.count = 100, .payload = "{\"debug\":\"xxxxxxxxxxxxxxxxxxxx\",\"pair\":\"ETH-USD\",\"n\":%u}"},
+        .sink = {.trouble = look_at_fields, .self = &seen}};
+    pl_source_setup setup = {.codec = PL_CODEC_JSON, .validate = validate};
+    kit_open(&b.kit, 23);
+    b.in = kit_add_source(&b.kit, "in", &b.source, &setup);
+    b.out = kit_add_sink(&b.kit, "out", &b.sink, NULL);
+    pl_transform_stage *transform = lua ? kit_add_transform(&b.kit, "t", lua, NULL) : NULL;
+    kit_connect(&b.kit, &b.in->stage, NULL, transform ? &transform->stage : &b.out->stage);
+    if (transform)
+        kit_connect(&b.kit, &transform->stage, NULL, &b.out->stage);
+    b.dead = kit_letters(&b.kit, &b.letters);
+    assert_true(kit_run(&b.kit, 100000));
+    kit_expect(&b.out->stage, 100, 100, 0, 0);
+    kit_close(&b.kit);
+    return seen;
+}
+
+/* Where a checked payload's values lie goes with the record, and not with another payload. */
+static void test_outlines(void **state)
+{
+    (void)state;
+    static const char touching[] = "function on_record(r) r.debug = nil; return r end";
+    static const char passing[] = "function on_record(r) if r.n >= 0 then return r end end";
+    static const char building[] = "function on_record(r) return { n = r.n, pair = r.pair } end";
+    static const struct {
+        const char *lua;
+        bool validate;
+        uint32_t outlined;
+    } cases[] = {{NULL, true, 100},   {NULL, false, 0},    {passing, true, 100},
+                 {touching, true, 0}, {building, true, 0}, {touching, false, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        seen seen = seen_with(cases[i].validate, cases[i].lua);
+        assert_int_equal(seen.outlined, cases[i].outlined);
+        assert_int_equal(seen.right, 100);
+    }
 }
 
 static int64_t newest_of(const char *payload, bool fails)
@@ -431,6 +494,7 @@ int main(void)
         cmocka_unit_test(test_commits_each_lane_by_itself),
         cmocka_unit_test(test_bad_payloads_go_to_the_dead_letter),
         cmocka_unit_test(test_tombstones),
+        cmocka_unit_test(test_outlines),
         cmocka_unit_test(test_event_time),
         cmocka_unit_test(test_retries_for_ever),
         cmocka_unit_test(test_halts),
