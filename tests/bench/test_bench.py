@@ -52,6 +52,10 @@ class Harness(unittest.TestCase):
             self.assertEqual(["peer", "failed", ""], table.rows_of(result)[-1])
             self.assertIn("- failed: peer: ", publish.lines_below(result)[0])
 
+    def test_a_reason_is_short_and_names_no_place_of_this_machine(self):
+        self.ctx.fail("peer", "/opt/x/peer -c /home/me/peer.yaml failed (status 1):\nstarting\n/home/me/peer.yaml:3: no such key\n")
+        self.assertEqual("peer -c peer.yaml failed (status 1) .. peer.yaml:3: no such key", self.ctx.failed[0]["reason"])
+
     def test_without_the_baseline_there_is_no_work(self):
         with self.assertRaises(BenchError):
             alternate(self.ctx, [Subject("ours", self.failing(BenchError("no")))], 1000, "ours")

@@ -37,6 +37,13 @@ def run(argv, what, seconds=1800, **options):
     return done.stdout
 
 
+def _in_short(reason):
+    """The first line of a reason and its last, which is what the tool itself said; of paths only the last part."""
+    lines = [line.strip() for line in str(reason).splitlines() if line.strip()] or [""]
+    text = " .. ".join(dict.fromkeys([lines[0].rstrip(":"), lines[-1].rstrip(":")]))
+    return re.sub(r"(?<![\w.])/(?:[^\s/:,'\"]+/)*([^\s/:,'\"]+)", r"\1", text)[:240]
+
+
 class Context:
     """directory: for this run's files; build: the build directory; pairs: how often each subject runs; scale: the
     number of records a work asks for is multiplied by it; quick: as short as it can be and still show that all works."""
@@ -57,12 +64,12 @@ class Context:
     def skip(self, subject, reason):
         """A subject that can't be had here: one line, and a line in the results."""
         self.say(f"  skipped {subject}: {reason}")
-        self.skipped.append({"subject": subject, "reason": reason})
+        self.skipped.append({"subject": subject, "reason": _in_short(reason)})
 
     def fail(self, subject, reason):
         """A subject that was at hand and did not do its work: a row of the table that says so."""
         self.say(f"  failed {subject}: {reason}")
-        self.failed.append({"subject": subject, "reason": " ".join(str(reason).split("\n")[0].split())})
+        self.failed.append({"subject": subject, "reason": _in_short(reason)})
 
     def records(self, count):
         return max(1000, int(count * self.scale))

@@ -48,7 +48,7 @@ public final class KafkaLuaKafka {
             JsonNode pair = record.get("pair");
             BigDecimal reference = EXPECTED.getOrDefault(pair.asText(), OTHER);
             BigDecimal percent = price.subtract(reference).multiply(HUNDRED).divide(reference, 4, RoundingMode.HALF_EVEN);
-            record.put("deviation_pct", percent);
+            record.put("deviation_pct", percent.toPlainString());
             record.remove("debug");
             return JSON.writeValueAsBytes(record);
         } catch (IOException error) {
