@@ -307,8 +307,8 @@ static pl_stepped step(pl_stage *stage, int64_t now_ns)
     pl_source_collect(source);
     if (source->state == PL_SOURCE_RUNS) {
         if (atomic_load(&stage->flow->stopping)) {
-            if (source->buffer)
-                pl_source_buffer_stop(source);
+            if (source->buffer && !pl_source_buffer_stop(source, drained))
+                return pl_step_idle(now_ns + PL_FLOW_TICK_NS);
             pl_source_end(source);
             pl_source_hold_up(source, false);
             return pl_step_again();

@@ -24,6 +24,8 @@ struct pl_source_buffer {
     int64_t pending_since_ns, save_due_ns; /* monotonic */
     bool exhausted;                        /* the plugin has nothing more, ever */
     bool full;                             /* and was told so */
+    bool stopping;
+    int last_batches; /* that are still handed over when the pipeline stops */
 };
 typedef struct pl_source_buffer kept_source;
 
@@ -378,14 +380,23 @@ pl_stepped pl_source_buffer_run(pl_source_stage *source, bool drained, int64_t n
     return worked ? pl_step_again() : pl_step_idle(resume_ns);
 }
 
-void pl_source_buffer_stop(pl_source_stage *source)
+bool pl_source_buffer_stop(pl_source_stage *source, bool drained)
 {
-    const pl_buffer *log = source->buffer->log;
-    if (pl_buffer_pending_count(log))
+    kept_source *b = source->buffer;
+    if (!b->stopping && pl_buffer_pending_count(b->log))
         sync_now(source);
-    (void)feed(source, !source->stage.outbox); /* what there is room for */
-    if (pl_buffer_unread(log))
+    b->stopping = true;
+    while (drained && b->last_batches > 0 && pl_buffer_unread(b->log) && pl_source_admitted(source)) {
+        b->last_batches--;
+        if (!give_batch(source))
+            break;
+        drained = pl_stage_drain(&source->stage);
+    }
+    if (!drained && b->last_batches > 0 && pl_buffer_unread(b->log) && pl_source_admitted(source))
+        return false;
+    if (pl_buffer_unread(b->log))
         pl_log(PL_INFO, source->stage.name, "the disk buffer keeps what was not handed over for the next start");
+    return true;
 }
 
 void pl_source_buffer_close_lane(pl_source_stage *source, pl_lane *lane, uint64_t *settled_position)
@@ -412,6 +423,7 @@ bool pl_source_buffer_attach(pl_source_stage *source)
     }
     b->log = source->setup.buffer;
     b->scratch = scratch;
+    b->last_batches = FEED_BATCHES;
     b->sync_retry.policy = b->save_retry.policy = (pl_retry_policy){100000000, 5000000000, 0};
     source->buffer = b;
     return true;

@@ -10,9 +10,9 @@ bool pl_source_buffer_attach(pl_source_stage *source);
 void pl_source_buffer_free(pl_source_stage *source);
 /* The step of such a source while it runs; drained: nothing waits in the outbox. */
 pl_stepped pl_source_buffer_run(pl_source_stage *source, bool drained, int64_t now_ns);
-/* The pipeline stops: syncs what is pending, and hands over what the flow has room for. The rest stays for the next
- * start. */
-void pl_source_buffer_stop(pl_source_stage *source);
+/* The pipeline stops: syncs what is pending, and hands over what is not read yet, if that is little. The rest stays for
+ * the next start. false: call again when the outbox is drained. */
+bool pl_source_buffer_stop(pl_source_stage *source, bool drained);
 /* Takes an emission; its lane and position are not read. As the host's emit: false: return from next or poll now. */
 bool pl_source_keep(pl_source_stage *source, pl_lane *lane, uint64_t position, pl_kept_kind kind,
                     const pl_emission *emission);
