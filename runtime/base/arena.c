@@ -1,6 +1,7 @@
 #include <base/arena.h>
 #include <base/mem.h>
 
+#include <pthread.h>
 #include <stdint.h>
 
 /* Under AddressSanitizer what was not handed out is poisoned, so that running over the end of one allocation is found
@@ -23,7 +24,7 @@ enum { OWN_PADDING = PL_ARENA_PADDING };
 enum { OWN_PADDING = 1 };
 #endif
 
-enum { ALIGNMENT = _Alignof(max_align_t), GROWTH_LIMIT = 256 << 10 };
+enum { ALIGNMENT = _Alignof(max_align_t), GROWTH_LIMIT = 256 << 10, POOLED_BYTES = 64 << 10 };
 
 typedef struct chunk {
     struct chunk *next;
@@ -35,13 +36,95 @@ struct pl_arena {
     unsigned char *at, *end; /* free part of the current chunk */
     chunk *first, *current;  /* list in order of use; chunks behind `current` hold one large allocation each */
     size_t chunk_bytes, next_bytes, held;
+    pl_chunk_pool *pool; /* NULL: none */
 };
+
+struct pl_chunk_pool {
+    pthread_mutex_t lock;
+    chunk *chunks;
+    size_t count, keep;
+};
+
+/* ---- the pool ------------------------------------------------------------- */
+
+pl_chunk_pool *pl_chunk_pool_new(size_t keep_bytes)
+{
+    pl_chunk_pool *pool = pl_calloc(1, sizeof *pool);
+    if (!pool || pthread_mutex_init(&pool->lock, NULL) != 0) {
+        pl_free(pool);
+        return NULL;
+    }
+    pool->keep = keep_bytes / POOLED_BYTES;
+    return pool;
+}
+
+static size_t free_all(chunk *chunks)
+{
+    size_t bytes = 0;
+    for (chunk *next; chunks; chunks = next) {
+        next = chunks->next;
+        bytes += chunks->size;
+        ASAN_UNPOISON_MEMORY_REGION(chunks->bytes, chunks->size + PL_ARENA_PADDING);
+        pl_free(chunks);
+    }
+    return bytes;
+}
+
+size_t pl_chunk_pool_trim(pl_chunk_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    chunk *chunks = pool->chunks;
+    pool->chunks = NULL;
+    pool->count = 0;
+    pthread_mutex_unlock(&pool->lock);
+    return free_all(chunks);
+}
+
+void pl_chunk_pool_free(pl_chunk_pool **pool)
+{
+    if (!*pool)
+        return;
+    (void)pl_chunk_pool_trim(*pool);
+    pthread_mutex_destroy(&(*pool)->lock);
+    pl_free(*pool);
+    *pool = NULL;
+}
+
+static chunk *take_pooled(pl_chunk_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    chunk *taken = pool->chunks;
+    if (taken) {
+        pool->chunks = taken->next;
+        pool->count--;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return taken;
+}
+
+/* Keeps what there is room for and frees the rest. */
+static void give_pooled(pl_chunk_pool *pool, chunk *chunks)
+{
+    pthread_mutex_lock(&pool->lock);
+    for (chunk *next; chunks && pool->count < pool->keep; chunks = next) {
+        next = chunks->next;
+        chunks->next = pool->chunks;
+        pool->chunks = chunks;
+        pool->count++;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    (void)free_all(chunks);
+}
+
+/* ---- arenas ----------------------------------------------------------------- */
 
 static chunk *new_chunk(pl_arena *arena, size_t size)
 {
     if (size > PTRDIFF_MAX - sizeof(chunk) - PL_ARENA_PADDING)
         return NULL;
-    chunk *made = pl_realloc(NULL, sizeof(chunk) + size + PL_ARENA_PADDING, 1);
+    chunk *made = arena->pool && size == POOLED_BYTES ? take_pooled(arena->pool) : NULL;
+    if (!made)
+        made = pl_realloc(NULL, sizeof(chunk) + size + PL_ARENA_PADDING, 1);
     if (!made)
         return NULL;
     made->next = NULL;
@@ -81,14 +164,32 @@ pl_arena *pl_arena_new(size_t chunk_bytes)
     return arena;
 }
 
+pl_arena *pl_arena_new_pooled(size_t first_bytes, pl_chunk_pool *pool)
+{
+    pl_arena *arena = pl_arena_new(first_bytes);
+    if (arena && pool) {
+        arena->pool = pool;
+        arena->next_bytes = POOLED_BYTES;
+    }
+    return arena;
+}
+
 void pl_arena_free(pl_arena **arena)
 {
     if (!arena || !*arena)
         return;
+    chunk *pooled = NULL;
     for (chunk *old = (*arena)->first, *next; old; old = next) {
         next = old->next;
-        free_chunk(*arena, old);
+        if ((*arena)->pool && old->size == POOLED_BYTES) {
+            old->next = pooled;
+            pooled = old;
+        } else {
+            free_chunk(*arena, old);
+        }
     }
+    if (pooled)
+        give_pooled((*arena)->pool, pooled);
     pl_free(*arena);
     *arena = NULL;
 }
@@ -100,7 +201,7 @@ void pl_arena_reset(pl_arena *arena)
         free_chunk(arena, old);
     }
     arena->first->next = NULL;
-    arena->next_bytes = arena->chunk_bytes;
+    arena->next_bytes = arena->pool ? POOLED_BYTES : arena->chunk_bytes;
     ASAN_POISON_MEMORY_REGION(arena->first->bytes, arena->first->size + PL_ARENA_PADDING);
     use_chunk(arena, arena->first);
 }
@@ -123,7 +224,7 @@ static void *alloc_slow(pl_arena *arena, size_t size)
         arena->current = arena->current->next;
     arena->current->next = made;
     use_chunk(arena, made);
-    if (arena->next_bytes < GROWTH_LIMIT)
+    if (!arena->pool && arena->next_bytes < GROWTH_LIMIT)
         arena->next_bytes *= 2;
     ASAN_UNPOISON_MEMORY_REGION(made->bytes, size);
     arena->at += size;

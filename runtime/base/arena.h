@@ -5,9 +5,21 @@
 
 enum { PL_ARENA_PADDING = 64 }; /* readable bytes after every payload: simdjson reads past the end */
 
+/* Chunks that arenas have left, kept for the next ones: memory that is in the cache and needs no page from the system.
+ * [any] */
+typedef struct pl_chunk_pool pl_chunk_pool;
+/* Keeps up to keep_bytes; NULL: no memory. It outlives the arenas that use it. */
+pl_chunk_pool *pl_chunk_pool_new(size_t keep_bytes);
+/* Nulls the caller's pointer; NULL is allowed. */
+void pl_chunk_pool_free(pl_chunk_pool **pool);
+/* Frees what it keeps; the number of bytes. */
+size_t pl_chunk_pool_trim(pl_chunk_pool *pool);
+
 typedef struct pl_arena pl_arena;
 /* An empty arena whose chunks are at least chunk_bytes, or NULL. Free with pl_arena_free. */
 pl_arena *pl_arena_new(size_t chunk_bytes);
+/* The same; all chunks but the first, and those of large allocations, are the pool's. NULL pool: pl_arena_new. */
+pl_arena *pl_arena_new_pooled(size_t first_bytes, pl_chunk_pool *pool);
 /* Nulls the caller's pointer; NULL is allowed. */
 void pl_arena_free(pl_arena **arena);
 /* Keeps the first chunk, forgets all that was allocated. */

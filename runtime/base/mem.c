@@ -4,6 +4,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 static atomic_long allocations_left = -1; /* negative: the seam is off */
 
@@ -48,6 +51,13 @@ char *pl_strndup(const char *text, size_t len)
 void pl_free(void *memory)
 {
     free(memory);
+}
+
+void pl_mem_trim(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }
 
 void pl_mem_fail_after(long after)

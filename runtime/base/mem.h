@@ -13,6 +13,9 @@ char *pl_strndup(const char *text, size_t len);
 /* [any] NULL is allowed. */
 void pl_free(void *memory);
 
+/* [any] Gives free memory back to the system, where the C library can. Takes some 100 us: for when there is time. */
+void pl_mem_trim(void);
+
 /* Test seam: after `after` more allocations each one fails until called with a negative number. [main] */
 void pl_mem_fail_after(long after);
 #endif

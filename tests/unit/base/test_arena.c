@@ -119,6 +119,55 @@ static void arena_without_memory_says_so_and_stays_usable(void **unused)
     pl_arena_free(&arena);
 }
 
+static void fill(pl_arena *arena, size_t bytes)
+{
+    for (size_t i = 0; i < bytes / 1000; i++)
+        memset(pl_arena_alloc(arena, 1000), (int)i, 1000);
+}
+
+static void chunks_of_one_arena_serve_the_next(void **unused)
+{
+    (void)unused;
+    pl_chunk_pool *pool = pl_chunk_pool_new(1 << 20);
+    assert_non_null(pool);
+    pl_arena *small = pl_arena_new_pooled(4096, pool);
+    assert_true(pl_arena_bytes(small) < 2 * 4096);
+    fill(small, 3000);
+    pl_arena_free(&small);
+    assert_int_equal(pl_chunk_pool_trim(pool), 0); /* the first chunk is nobody else's */
+    for (int round = 0; round < 5; round++) {
+        pl_arena *arena = pl_arena_new_pooled(4096, pool);
+        if (round)
+            pl_mem_fail_after(0); /* all that is needed is there */
+        fill(arena, 500 * 1000);
+        assert_in_range(pl_arena_bytes(arena), 500 * 1000, 600 * 1000);
+        pl_mem_fail_after(-1);
+        assert_non_null(pl_arena_alloc(arena, 1 << 20));
+        pl_arena_free(&arena);
+    }
+    assert_in_range(pl_chunk_pool_trim(pool), 500 * 1000, 600 * 1000);
+    assert_int_equal(pl_chunk_pool_trim(pool), 0);
+    pl_chunk_pool_free(&pool);
+    assert_null(pool);
+    pl_chunk_pool_free(&pool);
+}
+
+static void a_pool_keeps_no_more_than_it_may(void **unused)
+{
+    (void)unused;
+    pl_chunk_pool *pool = pl_chunk_pool_new(256 << 10);
+    pl_arena *arena = pl_arena_new_pooled(4096, pool);
+    fill(arena, 2000 * 1000);
+    pl_arena_free(&arena);
+    assert_int_equal(pl_chunk_pool_trim(pool), 256 << 10);
+    arena = pl_arena_new_pooled(4096, pool);
+    fill(arena, 300 * 1000);
+    pl_arena_reset(arena);
+    fill(arena, 300 * 1000);
+    pl_arena_free(&arena);
+    pl_chunk_pool_free(&pool); /* with what it keeps */
+}
+
 static void buffer_grows_up_to_its_maximum_and_fails_for_good(void **unused)
 {
     (void)unused;
@@ -181,6 +230,8 @@ int main(void)
         cmocka_unit_test(arena_texts_end_in_nul_and_readable_padding),
         cmocka_unit_test(arena_counts_what_it_holds_and_reset_gives_it_back),
         cmocka_unit_test(arena_without_memory_says_so_and_stays_usable),
+        cmocka_unit_test(chunks_of_one_arena_serve_the_next),
+        cmocka_unit_test(a_pool_keeps_no_more_than_it_may),
         cmocka_unit_test(buffer_grows_up_to_its_maximum_and_fails_for_good),
         cmocka_unit_test(buffer_prints_what_fits_only),
         cmocka_unit_test(buffer_without_memory_fails),
