@@ -141,7 +141,8 @@ typedef struct file_writer {
     int wake_fd;       /* readable once interrupted; the sink's */
     bool regular;      /* can be cut and sought in */
     bool durable;      /* regular, and not standard output: fsync means something */
-    bool stream;       /* a pipe, socket or terminal: a write may block */
+    bool stream;       /* a pipe, socket or terminal: it may have no room now */
+    bool blocks;       /* then a write would wait for it */
     bool fresh;        /* empty when opened */
     bool owes_newline; /* the last line in the file has no end yet */
 } file_writer;

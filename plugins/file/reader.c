@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -547,9 +546,8 @@ read_result reader_step(file_reader *reader, bool readable, pl_error *error)
     if (result != READ_NONE) {
         return result;
     }
-    struct pollfd pipe = {.fd = reader->fd, .events = POLLIN};
-    if (!reader->regular && !readable && poll(&pipe, 1, 0) < 1) {
-        return READ_NONE;
+    if (!reader->regular && !readable) {
+        return READ_NONE; /* the source looks at all pipes at once */
     }
     status = fill(reader, error);
     if (status != PL_OK) {

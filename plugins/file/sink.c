@@ -141,6 +141,12 @@ static bool is_due(const sink *self)
            self->host->now_ns(self->host) - self->pending_since_ns >= self->config->sync_every;
 }
 
+/* A pipe has nothing to be made durable. */
+static bool waits_for_sync(const sink *self)
+{
+    return self->interval && self->writer.durable;
+}
+
 static bool keep_pending(sink *self, uint64_t ticket, uint32_t first, uint32_t count)
 {
     if (self->pending_count == self->pending_room) {
@@ -172,9 +178,9 @@ static void settle_lines(sink *self, const pl_batch *batch, uint32_t count)
         while (first + run < count && has_line(self, first + run)) {
             run++;
         }
-        if (run > 0 && !(self->interval && keep_pending(self, batch->ticket, first, run))) {
+        if (run > 0 && !(waits_for_sync(self) && keep_pending(self, batch->ticket, first, run))) {
             pl_error error = {.struct_size = sizeof error};
-            bool durable = !self->interval || writer_sync(&self->writer, &error) == PL_OK;
+            bool durable = !waits_for_sync(self) || writer_sync(&self->writer, &error) == PL_OK;
             self->host->settle(self->host, batch->ticket, first, run, durable ? NULL : &error);
         }
         first += run + (run == 0);
@@ -242,13 +248,13 @@ static pl_status write_lines(sink *self, const pl_batch *batch, pl_error *error)
     size_t kept = whole > 0 ? self->ends[whole - 1] : 0;
     writer_cut(&self->writer, done - kept);
     pl_error sync_error = {.struct_size = sizeof sync_error};
-    if (!self->interval && kept > 0 && writer_sync(&self->writer, &sync_error) != PL_OK) {
+    if (!waits_for_sync(self) && kept > 0 && writer_sync(&self->writer, &sync_error) != PL_OK) {
         writer_cut(&self->writer, kept);
         *error = sync_error;
         return PL_FAILED;
     }
     settle_lines(self, batch, whole);
-    self->pending_bytes += self->interval ? kept : 0;
+    self->pending_bytes += waits_for_sync(self) ? kept : 0;
     return status;
 }
 

@@ -161,6 +161,7 @@ static size_t wait_for_pipe(source *self, int64_t deadline_ns)
             }
         }
     }
+    self->turn = (self->turn + PIPES_POLLED_MAX) % self->count; /* when there are more of them, the others' turn */
     return self->count;
 }
 

@@ -121,12 +121,24 @@ static void mend_tail(file_writer *writer, const file_lines *lines, off_t size)
     free(tail);
 }
 
+/* Standard output is shared with whoever started us, so it is not ours to make non-blocking; a pipe can be opened a
+ * second time, and what is set there holds for us alone. */
+static int open_standard(void)
+{
+    struct stat about;
+    if (fstat(STDOUT_FILENO, &about) != 0 || !S_ISFIFO(about.st_mode)) {
+        return STDOUT_FILENO;
+    }
+    int fd = open("/proc/self/fd/1", O_WRONLY | O_CLOEXEC | O_NONBLOCK);
+    return fd >= 0 ? fd : STDOUT_FILENO;
+}
+
 pl_status writer_open(file_writer *writer, const file_lines *lines, bool truncate, pl_error *error)
 {
     bool standard = strcmp(writer->path, "-") == 0;
     bool existed = standard || access(writer->path, F_OK) == 0;
     int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (truncate ? O_TRUNC : 0);
-    writer->fd = standard ? STDOUT_FILENO : open(writer->path, flags, 0644); /* the umask narrows it */
+    writer->fd = standard ? open_standard() : open(writer->path, flags, 0644); /* the umask narrows it */
     struct stat about;
     if (writer->fd < 0 || fstat(writer->fd, &about) != 0) {
         return fail_errno(writer, "open", errno, error);
@@ -134,6 +146,7 @@ pl_status writer_open(file_writer *writer, const file_lines *lines, bool truncat
     writer->regular = S_ISREG(about.st_mode);
     writer->durable = writer->regular && !standard;
     writer->stream = S_ISFIFO(about.st_mode) || S_ISSOCK(about.st_mode) || isatty(writer->fd);
+    writer->blocks = writer->fd == STDOUT_FILENO || !S_ISFIFO(about.st_mode);
     writer->fresh = !writer->regular || about.st_size == 0;
     writer->owes_newline = false;
     if (writer->durable) {
@@ -156,18 +169,20 @@ static bool wait_writable(const file_writer *writer)
 
 static pl_status write_all(file_writer *writer, const char *bytes, size_t len, size_t *done, pl_error *error)
 {
+    bool full = writer->stream && writer->blocks; /* ask before each write */
     for (*done = 0; *done < len;) {
         size_t piece = len - *done;
-        if (writer->stream) {
-            if (!wait_writable(writer)) {
-                return pl_fail(error, PL_RETRY, "interrupted while %.180s took no more", writer->path);
-            }
+        if (full && !wait_writable(writer)) {
+            return pl_fail(error, PL_RETRY, "interrupted while %.180s took no more", writer->path);
+        }
+        if (writer->stream && writer->blocks) {
             piece = piece < PIPE_BUF ? piece : PIPE_BUF; /* what a stream that is ready takes without blocking */
         }
         ssize_t wrote = write(writer->fd, bytes + *done, piece);
         if (wrote < 0 && errno != EINTR && !(writer->stream && errno == EAGAIN)) {
             return fail_errno(writer, "write to", errno, error);
         }
+        full = writer->stream && (writer->blocks || wrote < 0);
         *done += wrote > 0 ? (size_t)wrote : 0;
     }
     return PL_OK;
