@@ -75,15 +75,30 @@ void pl_ack_done(pl_ack *ack, pl_outcome outcome)
     if (!ack)
         return;
     struct pl_stage *source = ack->source;
-    if (outcome != PL_OUTCOME_FILTERED)
-        atomic_fetch_or_explicit(&ack->word, (uint32_t)outcome << OUTCOME_SHIFT, memory_order_relaxed);
-    uint32_t old = atomic_fetch_sub_explicit(&ack->word, 1, memory_order_acq_rel);
-    if ((old & 0xFFFFFFu) != 1)
-        return;
+    uint32_t met = (uint32_t)outcome << OUTCOME_SHIFT;
+    uint32_t old = atomic_load_explicit(&ack->word, memory_order_acquire);
+    if ((old & PL_ACK_REFERENCES) == 1) { /* ours is the last one, so nobody else writes the word */
+        old |= met;
+        atomic_store_explicit(&ack->word, old & ~(uint32_t)PL_ACK_REFERENCES, memory_order_release);
+    } else {
+        if (met)
+            atomic_fetch_or_explicit(&ack->word, met, memory_order_relaxed);
+        old = atomic_fetch_sub_explicit(&ack->word, 1, memory_order_acq_rel);
+        if ((old & PL_ACK_REFERENCES) != 1)
+            return;
+    }
     if (source)
-        pl_stage_note(source);
+        atomic_store_explicit(&source->settled, true, memory_order_release);
     else
         finish_group(ack, strongest(old >> OUTCOME_SHIFT));
+}
+
+void pl_ack_pass(pl_ack *ack, uint32_t references)
+{
+    if (references == 0)
+        pl_ack_done(ack, PL_OUTCOME_FILTERED);
+    else
+        pl_ack_add(ack, references - 1);
 }
 
 void pl_ack_hold(pl_ack *input)
@@ -95,13 +110,13 @@ void pl_ack_release(pl_ack *input)
 {
     struct pl_stage *source = input->source;
     if (atomic_fetch_sub_explicit(&input->holds, 1, memory_order_acq_rel) == 1)
-        pl_stage_note(source);
+        atomic_store_explicit(&source->settled, true, memory_order_release);
 }
 
 bool pl_ack_settled(const pl_ack *ack, pl_outcome *outcome)
 {
     uint32_t word = atomic_load_explicit(&ack->word, memory_order_acquire);
-    if ((word & 0xFFFFFFu) != 0 || atomic_load_explicit(&ack->holds, memory_order_acquire) != 0)
+    if ((word & PL_ACK_REFERENCES) != 0 || atomic_load_explicit(&ack->holds, memory_order_acquire) != 0)
         return false;
     *outcome = strongest(word >> OUTCOME_SHIFT);
     return true;

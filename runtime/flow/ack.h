@@ -19,11 +19,13 @@ typedef enum {
     PL_OUTCOME_DEAD = 2
 } pl_outcome;
 
+enum { PL_ACK_REFERENCES = 0xFFFFFF }; /* their part of an ack's word */
+
 typedef struct pl_ack {
     _Atomic uint32_t word;  /* low 24 bits: references; above: the outcomes met */
     _Atomic uint32_t holds; /* script states that this input changed and that are not on disk yet */
     uint64_t position;
-    struct pl_stage *source; /* woken when the input is settled; NULL in a group */
+    struct pl_stage *source; /* told when the input is settled; NULL in a group */
     struct pl_ack_block *block;
     struct pl_ack **parents; /* a group: what it stands for; else NULL */
     uint32_t parent_count, parent_capacity;
@@ -43,14 +45,18 @@ pl_ack *pl_ack_block_add(pl_ack_block *block, struct pl_stage *source, uint64_t 
 bool pl_ack_block_idle(const pl_ack_block *block);
 
 void pl_ack_add(pl_ack *ack, uint32_t references); /* NULL allowed, as everywhere here */
+/* Drops one reference. The source of an input that is now settled is marked, not woken: whoever dropped references
+ * calls pl_flow_tell_settled when its step is over, so that a source is woken once for many records. */
 void pl_ack_done(pl_ack *ack, pl_outcome outcome);
+/* The holder of one reference hands it on to `references` others; with none the input was filtered here. */
+void pl_ack_pass(pl_ack *ack, uint32_t references);
 /* Holds keep an input from being committed although it is delivered. Only on inputs, not on groups, which may be gone
  * before the hold is: hold the leaves. */
 void pl_ack_hold(pl_ack *input);
-void pl_ack_release(pl_ack *input);
+void pl_ack_release(pl_ack *input); /* marks the source, as pl_ack_done does */
 static inline uint32_t pl_ack_references(const pl_ack *ack)
 {
-    return atomic_load_explicit(&ack->word, memory_order_acquire) & 0xFFFFFFu;
+    return atomic_load_explicit(&ack->word, memory_order_acquire) & PL_ACK_REFERENCES;
 }
 /* Settled and its state on disk; *outcome is then final. */
 bool pl_ack_settled(const pl_ack *ack, pl_outcome *outcome);

@@ -1,7 +1,7 @@
 #include <base/mem.h>
 #include <flow/batch.h>
 
-enum { BATCH_CHUNK_BYTES = 32 * 1024 };
+enum { FIRST_CHUNK_BYTES = 4 * 1024 }; /* what a batch of a few records is charged */
 
 pl_flow_batch *pl_flow_batch_new(pl_memory *memory)
 {
@@ -10,7 +10,7 @@ pl_flow_batch *pl_flow_batch_new(pl_memory *memory)
         return NULL;
     atomic_init(&batch->references, 1);
     batch->memory = memory;
-    batch->arena = pl_arena_new(BATCH_CHUNK_BYTES);
+    batch->arena = pl_arena_new_pooled(FIRST_CHUNK_BYTES, memory ? memory->chunks : NULL);
     if (!batch->arena) {
         pl_free(batch);
         return NULL;
@@ -52,59 +52,17 @@ void pl_flow_batch_cut(pl_flow_batch *batch, uint32_t count)
         batch->count = count;
 }
 
-/* The slot of a lane's mark, or the free one where it belongs. At most half of them are taken. */
-static uint32_t *slot_of(const pl_flow_batch *batch, const pl_lane *lane)
-{
-    uint32_t at = (uint32_t)((uint64_t)(uintptr_t)lane * 0x9e3779b97f4a7c15u >> 32) & (batch->slot_count - 1);
-    while (batch->slots[at] && batch->marks[batch->slots[at] - 1].lane != lane)
-        at = (at + 1) & (batch->slot_count - 1);
-    return &batch->slots[at];
-}
-
-static pl_lane_mark *mark_of(const pl_flow_batch *batch, const pl_lane *lane)
-{
-    if (batch->slots) {
-        uint32_t slot = *slot_of(batch, lane);
-        return slot ? &batch->marks[slot - 1] : NULL;
-    }
-    for (uint32_t i = 0; i < batch->mark_count; i++)
-        if (batch->marks[i].lane == lane)
-            return &batch->marks[i];
-    return NULL;
-}
-
-static bool more_marks(pl_flow_batch *batch)
-{
-    enum { SEARCHED = 8 }; /* so few are found as quickly without slots */
-    uint32_t capacity = batch->mark_capacity ? batch->mark_capacity * 2 : 4;
-    pl_lane_mark *marks = grown(batch->arena, batch->marks, batch->mark_count, capacity, sizeof *marks);
-    uint32_t *slots = capacity > SEARCHED ? pl_arena_alloc(batch->arena, 2 * capacity * sizeof *slots) : NULL;
-    if (!marks || (capacity > SEARCHED && !slots))
-        return false;
-    batch->marks = marks;
-    batch->mark_capacity = capacity;
-    if (!slots)
-        return true;
-    memset(slots, 0, 2 * capacity * sizeof *slots);
-    batch->slots = slots;
-    batch->slot_count = 2 * capacity;
-    for (uint32_t i = 0; i < batch->mark_count; i++)
-        *slot_of(batch, marks[i].lane) = i + 1;
-    return true;
-}
-
 bool pl_flow_batch_mark(pl_flow_batch *batch, pl_lane_mark mark)
 {
-    pl_lane_mark *known = mark_of(batch, mark.lane);
-    if (known) {
-        *known = mark;
-        return true;
+    if (batch->mark_count == batch->mark_capacity) {
+        uint32_t capacity = batch->mark_capacity ? batch->mark_capacity * 2 : 4;
+        pl_lane_mark *marks = grown(batch->arena, batch->marks, batch->mark_count, capacity, sizeof *marks);
+        if (!marks)
+            return false;
+        batch->marks = marks;
+        batch->mark_capacity = capacity;
     }
-    if (batch->mark_count == batch->mark_capacity && !more_marks(batch))
-        return false;
     batch->marks[batch->mark_count++] = mark;
-    if (batch->slots)
-        *slot_of(batch, mark.lane) = batch->mark_count;
     return true;
 }
 

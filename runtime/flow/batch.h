@@ -17,9 +17,11 @@ typedef struct pl_lane_mark {
 typedef struct pl_memory {
     _Atomic size_t used;
     size_t limit;
+    pl_chunk_pool *chunks;     /* of batches that are gone, for new ones; not counted in `used`. NULL: none are kept */
     void (*freed)(void *self); /* told when memory came back; may be NULL */
     void *self;
 } pl_memory;
+enum { PL_MEMORY_KEPT_BYTES = 4 << 20 }; /* in `chunks`, at most */
 
 typedef struct pl_flow_batch {
     _Atomic uint32_t references;
@@ -28,8 +30,6 @@ typedef struct pl_flow_batch {
     uint32_t count, capacity;
     pl_lane_mark *marks; /* in the arena */
     uint32_t mark_count, mark_capacity;
-    uint32_t *slots; /* of a batch with many marks: hashed by lane, a mark's index + 1; 0: free */
-    uint32_t slot_count;
     struct pl_flow_batch **parents; /* batches whose bytes the records point into */
     uint32_t parent_count, parent_capacity;
     pl_memory *memory; /* charged with the arena once sealed, until the last reference goes */
@@ -42,7 +42,7 @@ pl_flow_batch *pl_flow_batch_new(pl_memory *memory);
 pl_record *pl_flow_batch_add(pl_flow_batch *batch);
 /* Drops records from index `count` on (those of a call that failed). */
 void pl_flow_batch_cut(pl_flow_batch *batch, uint32_t count);
-bool pl_flow_batch_mark(pl_flow_batch *batch, pl_lane_mark mark); /* replaces an older mark of the lane */
+bool pl_flow_batch_mark(pl_flow_batch *batch, pl_lane_mark mark); /* once a lane; false: no memory */
 /* Keeps `parent` alive as long as this batch; consecutive repeats cost nothing. false: no memory. */
 bool pl_flow_batch_keep(pl_flow_batch *batch, pl_flow_batch *parent);
 void pl_flow_batch_seal(pl_flow_batch *batch); /* charges the memory */

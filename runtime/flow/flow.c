@@ -1,17 +1,27 @@
 #include <base/log.h>
 #include <flow/flow.h>
+#include <flow/stage.h>
 
 bool pl_flow_init(pl_flow *flow)
 {
-    return pl_lanes_init(&flow->lanes) && pl_ack_groups_init(&flow->groups) &&
+    flow->memory.chunks = pl_chunk_pool_new(PL_MEMORY_KEPT_BYTES);
+    return flow->memory.chunks && pl_lanes_init(&flow->lanes) && pl_ack_groups_init(&flow->groups) &&
            pthread_mutex_init(&flow->halt_lock, NULL) == 0;
 }
 
 void pl_flow_release(pl_flow *flow)
 {
     pl_ack_groups_release(&flow->groups);
+    pl_chunk_pool_free(&flow->memory.chunks);
     pl_lanes_release(&flow->lanes);
     pthread_mutex_destroy(&flow->halt_lock);
+}
+
+void pl_flow_tell_settled(pl_flow *flow)
+{
+    for (pl_stage *source = flow->sources; source; source = source->next_source)
+        if (atomic_load_explicit(&source->settled, memory_order_relaxed) && atomic_exchange(&source->settled, false))
+            pl_stage_note(source);
 }
 
 void pl_flow_halt(pl_flow *flow, const char *component, const pl_error *error)

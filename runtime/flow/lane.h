@@ -21,6 +21,9 @@ typedef struct pl_lane {
     size_t head, count, capacity;
     uint64_t settled_position; /* UINT64_MAX: none yet */
     bool settled_any, commit_due;
+    bool listed;            /* in the source's list of lanes that have something out */
+    bool news;              /* in the source's list of lanes that the batch being built has to mark */
+    bool at_end;            /* nothing more will be handed over: its next mark says so */
     int64_t newest_unix_ns; /* event time */
 } pl_lane;
 

@@ -34,9 +34,11 @@ typedef struct pl_merge_lane { /* a lane as one input brings it: what one worker
     uint32_t input;
     pl_merge_item *heap; /* by (time, position) */
     size_t count, capacity;
+    size_t rank;            /* 1 + its place in merge.heads; 0: it holds no record */
     int64_t newest_unix_ns; /* INT64_MIN: nothing yet */
     int64_t active_ns;      /* when it last said something, see above */
     bool closed;
+    bool changed;           /* listed in merge.changed */
     bool told, told_closed; /* what downstream knows */
     int64_t told_unix_ns;
 } pl_merge_lane;
@@ -51,9 +53,19 @@ typedef struct pl_merge {
     size_t lane_count, lane_capacity;
     uint32_t *slot_of; /* by lane index and input: 1 + place in lanes */
     size_t slot_capacity;
+    uint32_t
+        *heads; /* places of the lanes that hold records: a heap, the one whose first record goes out first on top */
+    size_t head_count;
+    uint32_t *changed; /* places of the lanes that heard or gave out something since pl_merge_forget_changes */
+    size_t changed_count;
     size_t buffered; /* records */
     bool held_up;    /* set by the caller: sources have no memory or room for what they have to say */
     bool ended;      /* no more input: everything is due */
+    /* The bound as it was found at bound_ns, for as long as nothing was heard and nobody fell silent. */
+    bool bound_known;
+    int64_t bound_ns, bound;
+    size_t stands; /* 1 + place of the lane, first in their order, that may still bring a record of the bound's very
+                      time */
 } pl_merge;
 
 /* The lane of records that have none. */
@@ -72,8 +84,11 @@ bool pl_merge_observe(pl_merge *merge, const pl_packet *packet, uint32_t input, 
 /* The lane as that input brings it; NULL: it has not yet. *expected: it may still. */
 const pl_merge_lane *pl_merge_find(const pl_merge *merge, const pl_lane *lane, uint32_t input, bool *expected);
 
+/* Empties the list of changed lanes. */
+void pl_merge_forget_changes(pl_merge *merge);
+
 /* Nothing before this event time will come any more: the lowest bound, INT64_MAX when nobody is waited for. */
-int64_t pl_merge_bound(const pl_merge *merge, int64_t now_ns);
+int64_t pl_merge_bound(pl_merge *merge, int64_t now_ns);
 /* The event time of the record that is first in line, due or not; INT64_MAX: none. */
 int64_t pl_merge_head(const pl_merge *merge);
 /* Takes the next due record, its batch reference included; false: none is due. `bound` from pl_merge_bound. */

@@ -30,7 +30,9 @@ bool pl_queue_pop(pl_queue *queue, pl_packet *packet)
         return false;
     *packet = queue->packets[head % PL_QUEUE_PACKETS];
     atomic_store(&queue->head, head + 1);
-    if (atomic_exchange(&queue->producer_waits, false))
+    /* It waits since the ring was full, so the ring gets down to here: one waking for several packets. */
+    if (atomic_load(&queue->producer_waits) && atomic_load(&queue->tail) - head - 1 <= PL_QUEUE_PACKETS / 2 &&
+        atomic_exchange(&queue->producer_waits, false))
         pl_stage_note(queue->producer);
     return true;
 }

@@ -15,7 +15,7 @@ typedef struct pl_queue {
     pl_packet packets[PL_QUEUE_PACKETS];
 } pl_queue;
 
-/* [producer] false: full; the producer is woken when there is room again. */
+/* [producer] false: full; the producer is woken when half of it is free again. */
 bool pl_queue_push(pl_queue *queue, const pl_packet *packet);
 /* [producer] Nothing more will come. */
 void pl_queue_close(pl_queue *queue);

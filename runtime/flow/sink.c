@@ -145,15 +145,14 @@ static void let_plugin_work(pl_sink_stage *sink, int64_t *resume_ns)
         *resume_ns = look_ns;
 }
 
-static pl_stepped step(pl_stage *stage, int64_t now_ns)
+static pl_stepped work(pl_sink_stage *sink)
 {
-    pl_sink_stage *sink = (pl_sink_stage *)stage;
-    sink->now_ns = now_ns;
+    pl_stage *stage = &sink->stage;
     if (atomic_load(&stage->flow->aborting))
         return pl_step_done();
     int64_t resume_ns = INT64_MAX;
     if (!pl_stage_drain(stage))
-        return pl_step_idle(now_ns + PL_FLOW_TICK_NS);
+        return pl_step_idle(sink->now_ns + PL_FLOW_TICK_NS);
     pl_sink_read_inbox(sink);
     sink->ended = pl_stage_inputs_ended(stage) || sink->ended;
     bool took = take_in(sink);
@@ -172,6 +171,15 @@ static pl_stepped step(pl_stage *stage, int64_t now_ns)
         return pl_step_done();
     }
     return took || wrote ? pl_step_again() : pl_step_idle(resume_ns);
+}
+
+static pl_stepped step(pl_stage *stage, int64_t now_ns)
+{
+    pl_sink_stage *sink = (pl_sink_stage *)stage;
+    sink->now_ns = now_ns;
+    pl_stepped next = work(sink);
+    pl_flow_tell_settled(stage->flow);
+    return next;
 }
 
 /* ---- life --------------------------------------------------------------------------- */
@@ -199,6 +207,7 @@ pl_sink_stage *pl_sink_stage_new(pl_flow *flow, const pl_sink_setup *setup, cons
     sink->stage.name = name;
     sink->stage.step = step;
     sink->stage.release = release;
+    atomic_init(&sink->stage.record_ns, 1);
     sink->setup = *setup;
     sink->retry.policy = setup->retry;
     pl_services services = {.self = sink, .settle = pl_sink_settle, .wake = service_wake};

@@ -4,7 +4,12 @@
 #include <flow/source.h>
 #include <flow/source_buffer.h>
 
-enum { RECORD_BYTES = sizeof(pl_record) + sizeof(pl_ack) }; /* what a record takes beside its payload, at least */
+enum {
+    RECORD_BYTES = sizeof(pl_record) + sizeof(pl_ack), /* what a record takes beside its payload, at least */
+    NEXTS_A_BATCH = 64
+};
+
+static const int64_t LEAN_AFTER_NS = 1000000000;
 
 static bool service_emit(void *self, const pl_emission *emission)
 {
@@ -34,11 +39,21 @@ static void halt(pl_source_stage *source, const pl_error *error)
     pl_flow_halt(source->stage.flow, source->stage.name, error);
 }
 
-static bool mark(pl_source_stage *source, pl_lane *lane, bool closed)
+static void halt_no_memory(pl_source_stage *source)
 {
-    if (!source->building)
-        source->building = pl_flow_batch_new(&source->stage.flow->memory);
-    return source->building && pl_flow_batch_mark(source->building, (pl_lane_mark){lane, lane->newest_unix_ns, closed});
+    pl_error error = {.struct_size = sizeof error};
+    (void)pl_fail(&error, PL_HALT, "no memory");
+    halt(source, &error);
+}
+
+/* ---- lanes ------------------------------------------------------------------------ */
+
+static bool grow(pl_lane ***list, size_t capacity)
+{
+    pl_lane **grown = pl_realloc((void *)*list, capacity, sizeof *grown);
+    if (grown)
+        *list = grown;
+    return grown != NULL;
 }
 
 pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name)
@@ -46,48 +61,103 @@ pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name)
     pl_lane *known = source->buffer ? pl_source_buffer_find(source, name) : NULL;
     if (known)
         return known;
-    if (source->lane_count == source->lane_capacity) {
+    if (source->lane_count == source->lane_capacity) { /* each list has room for all */
         size_t capacity = source->lane_capacity ? source->lane_capacity * 2 : 8;
-        pl_lane **grown = pl_realloc(source->lanes, capacity, sizeof *grown);
-        if (!grown)
+        if (!grow(&source->lanes, capacity) || !grow(&source->out, capacity) || !grow(&source->told, capacity))
             return NULL;
-        source->lanes = grown;
         source->lane_capacity = capacity;
     }
     pl_lane *lane = pl_lane_open(&source->stage.flow->lanes, source->setup.rank, name);
-    if (lane)
-        source->lanes[source->lane_count++] = lane;
-    if (lane && (!mark(source, lane, false) || (source->buffer && !pl_source_buffer_adopt(source, lane))))
+    if (!lane)
+        return NULL;
+    source->lanes[source->lane_count++] = lane;
+    pl_source_tell_of(source, lane);
+    if (source->buffer && !pl_source_buffer_adopt(source, lane))
         return NULL;
     return lane;
+}
+
+void pl_source_tell_of(pl_source_stage *source, pl_lane *lane)
+{
+    if (lane->news)
+        return;
+    lane->news = true;
+    source->told[source->told_count++] = lane;
+}
+
+bool pl_source_track(pl_source_stage *source, pl_lane *lane, pl_ack *ack)
+{
+    if (!lane->listed)
+        source->out[source->out_count++] = lane;
+    lane->listed = true;
+    return pl_lane_push(lane, ack);
+}
+
+static bool add_marks(pl_source_stage *source, const pl_port *port)
+{
+    bool ok = true;
+    bool wanted = source->told_count && port && pl_port_reads_marks(port);
+    if (wanted && !source->building)
+        source->building = pl_flow_batch_new(&source->stage.flow->memory);
+    for (size_t i = 0; i < source->told_count; i++) {
+        pl_lane *lane = source->told[i];
+        lane->news = false;
+        if (wanted)
+            ok = ok && source->building &&
+                 pl_flow_batch_mark(source->building, (pl_lane_mark){lane, lane->newest_unix_ns, lane->at_end});
+    }
+    source->told_count = 0;
+    return ok;
 }
 
 void pl_source_publish(pl_source_stage *source)
 {
     pl_stage *stage = &source->stage;
+    pl_port *port = pl_stage_port(stage, NULL);
+    if (!add_marks(source, port))
+        halt_no_memory(source);
     pl_flow_batch *batch = source->building;
     source->building = NULL;
     if (!batch)
         return;
-    pl_port *port = pl_stage_port(stage, NULL);
     uint32_t edges = pl_port_references(port);
     for (uint32_t i = 0; i < batch->count; i++) {
-        if (edges == 0)
-            pl_ack_done(batch->records[i]->ack, PL_OUTCOME_FILTERED);
-        else
-            pl_ack_add(batch->records[i]->ack, edges - 1);
+        if (edges != 1)
+            pl_ack_pass(batch->records[i]->ack, edges);
     }
-    if (!pl_stage_send(stage, port, batch)) {
-        pl_error error = {.struct_size = sizeof error};
-        (void)pl_fail(&error, PL_HALT, "no memory");
-        halt(source, &error);
+    if (!pl_stage_send(stage, port, batch))
+        halt_no_memory(source);
+}
+
+/* ---- what is settled ---------------------------------------------------------------- */
+
+pl_ack_block *pl_source_take_block(pl_source_stage *source)
+{
+    pl_ack_block *block = source->spare;
+    if (!block)
+        return pl_ack_block_new(PL_SOURCE_BATCH_RECORDS);
+    source->spare = block->next;
+    source->spare_count--;
+    block->next = NULL;
+    block->count = block->popped = 0;
+    return block;
+}
+
+static void give_back(pl_source_stage *source, pl_ack_block *block)
+{
+    if (source->spare_count == PL_SOURCE_SPARE_BLOCKS) {
+        pl_free(block);
+        return;
     }
+    block->next = source->spare;
+    source->spare = block;
+    source->spare_count++;
 }
 
 void pl_source_retire_block(pl_source_stage *source, pl_ack_block *block)
 {
     if (pl_ack_block_idle(block)) {
-        pl_free(block);
+        give_back(source, block);
         return;
     }
     block->next = source->given_up;
@@ -106,7 +176,7 @@ static void sweep(pl_source_stage *source)
         pl_ack_block *block = *at;
         if (pl_ack_block_idle(block)) {
             *at = block->next;
-            pl_free(block);
+            give_back(source, block);
         } else {
             at = &block->next;
         }
@@ -153,11 +223,17 @@ static void commit_lane(pl_source_stage *source, pl_lane *lane)
 
 void pl_source_collect(pl_source_stage *source)
 {
-    for (size_t i = 0; i < source->lane_count; i++) {
-        collect_lane(source, source->lanes[i]);
-        if (source->lanes[i]->commit_due && source->lanes[i]->open)
-            commit_lane(source, source->lanes[i]);
+    size_t kept = 0;
+    for (size_t i = 0; i < source->out_count; i++) {
+        pl_lane *lane = source->out[i];
+        collect_lane(source, lane);
+        if (lane->commit_due && lane->open)
+            commit_lane(source, lane);
+        lane->listed = lane->count || (lane->commit_due && lane->open);
+        if (lane->listed)
+            source->out[kept++] = lane;
     }
+    source->out_count = kept;
     if (source->poll.items)
         pl_poller_collect(source);
     if (source->given_up)
@@ -188,7 +264,8 @@ void pl_source_close_lane(pl_source_stage *source, uint32_t index, int64_t deadl
         pl_source_buffer_close_lane(source, lane, settled_position);
         return;
     }
-    (void)mark(source, lane, true);
+    lane->at_end = true;
+    pl_source_tell_of(source, lane);
     pl_source_publish(source);
     pl_dead_letter_flush(&source->stage);
     for (;;) {
@@ -208,6 +285,8 @@ void pl_source_close_lane(pl_source_stage *source, uint32_t index, int64_t deadl
         *settled_position = lane->settled_position;
 }
 
+/* ---- reading ------------------------------------------------------------------------ */
+
 static pl_status call_next(pl_source_stage *source, int64_t now_ns, int64_t deadline_ns, pl_error *error)
 {
     pl_instance *instance = source->setup.instance;
@@ -221,13 +300,51 @@ static pl_status call_next(pl_source_stage *source, int64_t now_ns, int64_t dead
     return status;
 }
 
+/* Those below have not come to what they were given before, and the batch has room. */
+static bool may_wait(pl_source_stage *source)
+{
+    const pl_flow_batch *batch = source->building;
+    return batch && batch->count && !pl_source_full(source) &&
+           !pl_port_wants(pl_stage_port(&source->stage, NULL), batch->count);
+}
+
+/* One batch: what is there at once goes on at once when somebody below waits for it; else more of what is ready joins
+ * it. So batches are small when there is little to do, and large when there is much. */
+static pl_status fill_batch(pl_source_stage *source, int64_t now_ns, int64_t deadline_ns, pl_error *error)
+{
+    bool polls = pl_instance_component(source->setup.instance)->poller != NULL;
+    pl_status status = call_next(source, now_ns, deadline_ns, error);
+    for (int i = 0; status == PL_OK && !polls && i < NEXTS_A_BATCH && may_wait(source); i++) {
+        status = call_next(source, now_ns, now_ns, error);
+        if (status != PL_AGAIN)
+            continue;
+        source->resume_ns = 0; /* it was not given the time to wait: the next call is */
+        return PL_OK;
+    }
+    return status;
+}
+
+/* After a busy time, what it had needed goes back to the system. */
+static void rest_memory(pl_source_stage *source, pl_status status, int64_t now_ns)
+{
+    if (status != PL_AGAIN) {
+        source->busy_ns = now_ns;
+        source->lean = false;
+    } else if (!source->lean && now_ns - source->busy_ns >= LEAN_AFTER_NS && pl_source_in_flight(source) == 0) {
+        source->lean = true;
+        if (pl_chunk_pool_trim(source->stage.flow->memory.chunks))
+            pl_mem_trim();
+    }
+}
+
 pl_status pl_source_call(pl_source_stage *source, int64_t now_ns, int64_t deadline_ns)
 {
     pl_stage *stage = &source->stage;
     pl_error error = {.struct_size = sizeof error};
-    pl_status status = call_next(source, now_ns, deadline_ns, &error);
+    pl_status status = fill_batch(source, now_ns, deadline_ns, &error);
     pl_source_publish(source);
     pl_dead_letter_flush(stage);
+    rest_memory(source, status, now_ns);
     if (status != PL_FAILED) {
         pl_retry_worked(&source->retry, stage->name);
         return status;
@@ -242,9 +359,12 @@ pl_status pl_source_call(pl_source_stage *source, int64_t now_ns, int64_t deadli
 
 void pl_source_end(pl_source_stage *source)
 {
-    for (size_t i = 0; i < source->lane_count; i++)
-        if (source->lanes[i]->open)
-            (void)mark(source, source->lanes[i], true);
+    for (size_t i = 0; i < source->lane_count; i++) {
+        if (!source->lanes[i]->open)
+            continue;
+        source->lanes[i]->at_end = true;
+        pl_source_tell_of(source, source->lanes[i]);
+    }
     pl_source_publish(source);
     pl_dead_letter_flush(&source->stage);
     source->state = PL_SOURCE_DRAINS;
@@ -296,9 +416,9 @@ uint64_t pl_source_in_flight(const pl_source_stage *source)
     return read > settled ? read - settled : 0;
 }
 
-static pl_stepped step(pl_stage *stage, int64_t now_ns)
+static pl_stepped work(pl_source_stage *source, int64_t now_ns)
 {
-    pl_source_stage *source = (pl_source_stage *)stage;
+    pl_stage *stage = &source->stage;
     if (atomic_load(&stage->flow->aborting)) {
         pl_source_collect(source);
         return pl_step_done();
@@ -323,12 +443,24 @@ static pl_stepped step(pl_stage *stage, int64_t now_ns)
         pl_stage_close(stage);
         source->state = PL_SOURCE_ENDED;
     }
-    bool due = false;
-    for (size_t i = 0; i < source->lane_count; i++)
-        due = due || source->lanes[i]->count || (source->lanes[i]->commit_due && source->lanes[i]->open);
-    if (source->state == PL_SOURCE_ENDED && !due)
+    if (source->state == PL_SOURCE_ENDED && !source->out_count)
         return pl_step_done();
     return pl_step_idle(now_ns + PL_FLOW_TICK_NS);
+}
+
+static pl_stepped step(pl_stage *stage, int64_t now_ns)
+{
+    pl_stepped next = work((pl_source_stage *)stage, now_ns);
+    pl_flow_tell_settled(stage->flow); /* what nobody reads is settled here */
+    return next;
+}
+
+static void free_blocks(pl_ack_block *block)
+{
+    for (pl_ack_block *next; block; block = next) {
+        next = block->next;
+        pl_free(block);
+    }
 }
 
 static void release(pl_stage *stage)
@@ -341,15 +473,14 @@ static void release(pl_stage *stage)
             if (++ack->block->popped == ack->block->count && ack->block != source->block)
                 pl_free(ack->block);
         }
-    while (source->given_up) {
-        pl_ack_block *next = source->given_up->next;
-        pl_free(source->given_up);
-        source->given_up = next;
-    }
+    free_blocks(source->given_up);
+    free_blocks(source->spare);
     pl_free(source->block);
     pl_flow_batch_unref(source->building);
     pl_document_free(&source->document);
-    pl_free(source->lanes);
+    pl_free((void *)source->lanes);
+    pl_free((void *)source->out);
+    pl_free((void *)source->told);
     pl_poller_release(source);
     pl_source_buffer_free(source);
     pl_stage_release_base(stage);
@@ -377,6 +508,8 @@ pl_source_stage *pl_source_stage_new(pl_flow *flow, const pl_source_setup *setup
                             .lane_close = service_lane_close,
                             .wake = service_wake};
     pl_instance_serve(setup->instance, &services);
+    source->stage.next_source = flow->sources;
+    flow->sources = &source->stage;
     return source;
 }
 

@@ -8,7 +8,7 @@
 #include <plugin/instance.h>
 #include <record/document.h>
 
-enum { PL_SOURCE_BATCH_RECORDS = 1024, PL_SOURCE_BATCH_BYTES = 512 * 1024 };
+enum { PL_SOURCE_BATCH_RECORDS = 1024, PL_SOURCE_BATCH_BYTES = 512 * 1024, PL_SOURCE_SPARE_BLOCKS = 4 };
 
 typedef struct pl_source_setup {
     pl_instance *instance; /* owned by the caller; outlives the stage */
@@ -53,15 +53,21 @@ typedef struct pl_source_stage {
     pl_retry retry;
     pl_flow_batch *building;
     pl_ack_block *block, *given_up; /* given_up: of closed lanes, freed when idle */
-    pl_document *document;          /* for validation and event time */
-    pl_lane **lanes;                /* of this source */
-    size_t lane_count, lane_capacity;
+    pl_ack_block *spare;            /* to be used again */
+    uint32_t spare_count;
+    pl_document *document; /* for validation and event time */
+    pl_lane **lanes;       /* of this source */
+    pl_lane **out;         /* those of them with inputs not settled, or a commit that is due */
+    pl_lane **told;        /* those of them that the batch being built has to mark */
+    size_t lane_count, lane_capacity, out_count, told_count;
     pl_poll_state poll;
     int64_t resume_ns;
     _Atomic bool waits_for_memory, woken;
     bool held;                       /* counted in flow->held_sources */
     struct pl_source_buffer *buffer; /* NULL: none; see source_buffer.h */
     int64_t arrived_unix_ns;         /* of the record that the buffer gives back; 0: now */
+    int64_t busy_ns;                 /* when it last had something to hand over */
+    bool lean;                       /* the memory of that time was given back */
 } pl_source_stage;
 
 /* NULL: no memory. The graph sets name, ports and queues; pl_stage_release_base is part of stage.release. */
@@ -81,9 +87,15 @@ bool pl_source_hand_over(pl_source_stage *source, pl_lane *lane, uint64_t positi
 bool pl_source_begin(pl_source_stage *source);
 pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name);
 void pl_source_close_lane(pl_source_stage *source, uint32_t lane, int64_t deadline_ns, uint64_t *settled_position);
+/* The batch being built says how far the lane has come. */
+void pl_source_tell_of(pl_source_stage *source, pl_lane *lane);
+/* An input is on its way; false: no memory. */
+bool pl_source_track(pl_source_stage *source, pl_lane *lane, pl_ack *ack);
+/* A block for new acks, used before or new; NULL: no memory. */
+pl_ack_block *pl_source_take_block(pl_source_stage *source);
 /* Sends what was emitted since the last time. */
 void pl_source_publish(pl_source_stage *source);
-/* Frees a block of which nothing is in a lane any more: now, or once nobody downstream refers to it. */
+/* Takes back a block of which nothing is in a lane any more: now, or once nobody downstream refers to it. */
 void pl_source_retire_block(pl_source_stage *source, pl_ack_block *block);
 /* Takes back what is settled and commits it. */
 void pl_source_collect(pl_source_stage *source);

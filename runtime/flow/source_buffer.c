@@ -249,7 +249,7 @@ static bool give_gap(pl_source_stage *source, pl_lane *lane, const pl_kept *kept
     pl_ack *ack = pl_ack_block_add(source->block, stage, kept->position);
     pl_count(&stage->account.read, 1);
     pl_count(&stage->account.bytes, kept->payload.len);
-    if (!pl_lane_push(lane, ack))
+    if (!pl_source_track(source, lane, ack))
         return false;
     if (edges == 0) { /* the file has changed since: nobody asks for gaps any more */
         pl_ack_done(ack, PL_OUTCOME_FILTERED);

@@ -79,7 +79,7 @@ bool pl_source_begin(pl_source_stage *source)
         source->building = pl_flow_batch_new(&source->stage.flow->memory);
     pl_ack_block *full = source->block;
     if (!full || full->count == full->capacity) {
-        source->block = pl_ack_block_new(PL_SOURCE_BATCH_RECORDS);
+        source->block = pl_source_take_block(source);
         if (full && full->popped == full->count)
             pl_source_retire_block(source, full); /* else the last pop does it */
     }
@@ -136,7 +136,7 @@ static bool track(pl_source_stage *source, pl_lane *lane, pl_record *record, uin
     record->ack = pl_ack_block_add(source->block, &source->stage, record->position);
     pl_count(&account->read, 1);
     pl_count(&account->bytes, record->payload.len);
-    return pl_lane_push(lane, record->ack);
+    return pl_source_track(source, lane, record->ack);
 }
 
 bool pl_source_emit(pl_source_stage *source, const pl_emission *emission)
@@ -178,8 +178,6 @@ bool pl_source_hand_over(pl_source_stage *source, pl_lane *lane, uint64_t positi
         if (record->time_unix_ns > atomic_load_explicit(&source->stage.account.newest_unix_ns, memory_order_relaxed))
             atomic_store_explicit(&source->stage.account.newest_unix_ns, record->time_unix_ns, memory_order_relaxed);
     }
-    pl_lane_mark mark = {lane, lane->newest_unix_ns, false};
-    if (!pl_flow_batch_mark(source->building, mark))
-        no_memory(source);
+    pl_source_tell_of(source, lane);
     return !pl_source_batch_full(source);
 }

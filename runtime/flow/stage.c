@@ -29,6 +29,26 @@ pl_port *pl_stage_port(pl_stage *stage, const char *name)
     return NULL;
 }
 
+bool pl_port_wants(const pl_port *port, uint32_t records)
+{
+    for (uint32_t e = 0; port && e < port->edge_count; e++)
+        for (uint32_t q = 0; q < port->edges[e].queue_count; q++) {
+            const pl_queue *queue = port->edges[e].queues[q];
+            uint64_t record_ns = atomic_load_explicit(&queue->consumer->record_ns, memory_order_relaxed);
+            if (pl_queue_empty(queue) || record_ns == 0 || record_ns * records >= PL_STAGE_WORK_NS)
+                return true;
+        }
+    return !port || port->edge_count == 0;
+}
+
+bool pl_port_reads_marks(const pl_port *port)
+{
+    for (uint32_t e = 0; e < port->edge_count; e++)
+        if (port->edges[e].queues[0]->consumer->reads_marks)
+            return true;
+    return false;
+}
+
 static bool post(pl_stage *stage, pl_queue *queue, const pl_packet *packet)
 {
     if (!stage->outbox && pl_queue_push(queue, packet))

@@ -30,6 +30,8 @@ typedef struct pl_port {
     uint32_t edge_count;
 } pl_port;
 
+enum { PL_STAGE_WORK_NS = 5 * 1000 * 1000 }; /* a batch that waits for more holds no more work than that */
+
 typedef struct pl_stage pl_stage;
 struct pl_stage {
     pl_flow *flow;
@@ -48,8 +50,15 @@ struct pl_stage {
     struct pl_outbox *outbox_last;
     pl_json_reader *reader; /* for scattering by a field; made when needed */
     pl_random random;
+    /* What a record takes it, about; 0: not known yet, and then nobody keeps records back to hand it more at once. What
+     * lies in front of a slow stage lets lanes behind it seem silent. */
+    _Atomic uint32_t record_ns;
+    bool reads_marks; /* a transform: others have no use for the lanes' progress */
     _Atomic bool noted;
-    /* The driver's: wakes a sleeping thread. [any] NULL in the seeded scheduler. */
+    /* A source's: inputs of it were settled and it was not told yet, see pl_ack_done. [any] */
+    _Atomic bool settled;
+    pl_stage *next_source;
+    /* The driver's: wakes the thread if it sleeps. Called after `noted` was set. [any] NULL in the seeded scheduler. */
     void (*wake)(void *driver);
     /* [the stage's thread] Sleeps until noted or until_ns; NULL in the seeded scheduler. */
     void (*rest)(void *driver, int64_t until_ns);
@@ -83,6 +92,11 @@ static inline uint32_t pl_port_references(const pl_port *port)
 {
     return port ? port->edge_count : 0;
 }
+/* A batch of so many records should go now, though it is not full: somebody who reads the port has nothing waiting, or
+ * has enough to do with so many; or nobody reads it. */
+bool pl_port_wants(const pl_port *port, uint32_t records);
+/* Somebody who reads the port wants to know how far lanes have come. */
+bool pl_port_reads_marks(const pl_port *port);
 /* Seals the batch and sends it through all edges of the port, consuming the caller's reference. Each record's ack must
  * already hold one reference an edge. Packets that find a queue full wait in the outbox. false: no memory. */
 bool pl_stage_send(pl_stage *stage, pl_port *port, pl_flow_batch *batch);

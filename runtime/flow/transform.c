@@ -45,48 +45,73 @@ static pl_lane_mark progress(const pl_transform_stage *transform, const pl_merge
     return mark;
 }
 
-static bool news(const pl_transform_stage *transform, const pl_merge_lane *lane)
+/* The lane as the first input that has brought it: what is told of a lane stands there. */
+static pl_merge_lane *told_at(pl_merge *merge, pl_merge_lane *any)
 {
-    if (pl_merge_born(lane))
-        return false;
+    const pl_merge_lane *lane = NULL;
+    for (uint32_t input = 0; !lane; input++) {
+        bool expected;
+        lane = pl_merge_find(merge, any->lane, input, &expected);
+    }
+    return &merge->lanes[lane - merge->lanes];
+}
+
+static bool add_news(pl_transform_stage *transform, pl_merge_lane *any)
+{
+    if (pl_merge_born(any))
+        return true;
+    pl_merge_lane *lane = told_at(&transform->merge, any);
     pl_lane_mark mark = progress(transform, lane);
-    return mark.time_unix_ns != lane->told_unix_ns || mark.closed != lane->told_closed || !lane->told;
+    if (lane->told && mark.time_unix_ns == lane->told_unix_ns && mark.closed == lane->told_closed)
+        return true;
+    if (transform->news_count == transform->news_capacity) {
+        size_t capacity = transform->news_capacity ? transform->news_capacity * 2 : 8;
+        pl_lane_mark *grown = pl_realloc(transform->news, capacity, sizeof *grown);
+        if (!grown)
+            return false;
+        transform->news = grown;
+        transform->news_capacity = capacity;
+    }
+    transform->news[transform->news_count++] = mark;
+    lane->told = true;
+    lane->told_unix_ns = mark.time_unix_ns;
+    lane->told_closed = mark.closed;
+    return true;
 }
 
-static bool any_news(const pl_transform_stage *transform)
+/* What is to be told of the lanes' progress: of those that changed, or of all when what is put off holds back less, or
+ * more, than before. */
+static bool find_news(pl_transform_stage *transform)
 {
-    for (size_t i = 0; i < transform->merge.lane_count; i++)
-        if (news(transform, &transform->merge.lanes[i]))
-            return true;
-    return false;
+    pl_merge *merge = &transform->merge;
+    int64_t deferred = pl_defers_next(&transform->defers);
+    bool all = deferred != transform->told_deferred;
+    bool ok = true;
+    transform->news_count = 0;
+    transform->told_deferred = deferred;
+    for (size_t i = 0; ok && i < (all ? merge->lane_count : merge->changed_count); i++)
+        ok = add_news(transform, &merge->lanes[all ? i : merge->changed[i]]);
+    pl_merge_forget_changes(merge);
+    return ok;
 }
 
-static bool add_marks(pl_transform_stage *transform, pl_flow_batch **batch)
+static bool add_marks(const pl_transform_stage *transform, pl_flow_batch **batch)
 {
     if (!*batch)
         *batch = pl_flow_batch_new(&transform->stage.flow->memory);
     bool ok = *batch != NULL;
-    for (size_t i = 0; ok && i < transform->merge.lane_count; i++)
-        if (news(transform, &transform->merge.lanes[i]))
-            ok = pl_flow_batch_mark(*batch, progress(transform, &transform->merge.lanes[i]));
+    for (size_t i = 0; ok && i < transform->news_count; i++)
+        ok = pl_flow_batch_mark(*batch, transform->news[i]);
     return ok;
-}
-
-static void told(pl_transform_stage *transform)
-{
-    for (size_t i = 0; i < transform->merge.lane_count; i++) {
-        pl_merge_lane *lane = &transform->merge.lanes[i];
-        pl_lane_mark mark = progress(transform, lane);
-        lane->told = true;
-        lane->told_unix_ns = mark.time_unix_ns;
-        lane->told_closed = mark.closed;
-    }
 }
 
 static void publish(pl_transform_stage *transform)
 {
     pl_stage *stage = &transform->stage;
-    bool tell = any_news(transform);
+    if (transform->marks_wanted && !find_news(transform)) {
+        halt_no_memory(transform);
+        return;
+    }
     for (uint32_t p = stage->port_count; p-- > 0;) { /* the main one last: others point into it */
         pl_flow_batch **batch = &transform->out[p];
         if (!stage->ports[p].edge_count) {
@@ -96,7 +121,7 @@ static void publish(pl_transform_stage *transform)
             }
             continue;
         }
-        if (tell && !add_marks(transform, batch)) {
+        if (transform->news_count && !add_marks(transform, batch)) {
             halt_no_memory(transform);
             return;
         }
@@ -107,8 +132,6 @@ static void publish(pl_transform_stage *transform)
         if (!pl_stage_send(stage, &stage->ports[p], sent))
             halt_no_memory(transform);
     }
-    if (tell)
-        told(transform);
     pl_dead_letter_flush(stage);
 }
 
@@ -147,6 +170,7 @@ static bool run_merged(pl_transform_stage *transform)
         if (out_full(transform) || !pl_merge_next(merge, bound, transform->listened_ns, &item))
             return ran;
         pl_transform_record(transform, item.record, item.batch);
+        transform->ran++;
         pl_flow_batch_unref(item.batch);
         ran = true;
     }
@@ -162,11 +186,13 @@ static void run_packet(pl_transform_stage *transform, const pl_packet *packet, u
             (void)run_due_defers(transform, packet->records[i]->time_unix_ns);
         pl_transform_record(transform, packet->records[i], packet->batch);
     }
+    transform->ran += packet->count;
     if (!pl_merge_observe(merge, packet, input, transform->listened_ns))
         halt_no_memory(transform);
 }
 
-static bool take_packet(pl_transform_stage *transform)
+/* false: there is none. */
+static bool take_packet(pl_transform_stage *transform, uint32_t *records)
 {
     pl_packet packet;
     uint32_t input;
@@ -178,6 +204,7 @@ static bool take_packet(pl_transform_stage *transform)
         replayed += packet.records[i]->flags & PL_RECORD_REPLAY ? 1 : 0;
     pl_count(&account->read, packet.count - replayed);
     pl_count(&account->replayed, replayed);
+    *records += packet.count ? packet.count : 1;
     transform->heard_ns = transform->now_ns;
     if (transform->setup.ordered) {
         if (!pl_merge_take(&transform->merge, &packet, input, transform->listened_ns))
@@ -268,6 +295,8 @@ static bool start(pl_transform_stage *transform)
         return false;
     for (size_t i = 0; i < transform->timer_count; i++)
         transform->timers[i].due_ns = transform->now_ns + pl_script_timer_period(transform->script, i);
+    for (uint32_t p = 0; p < stage->port_count; p++)
+        transform->marks_wanted = transform->marks_wanted || pl_port_reads_marks(&stage->ports[p]);
     return start_merge(transform);
 }
 
@@ -329,19 +358,32 @@ static pl_stepped blocked(pl_transform_stage *transform)
     return pl_step_idle(INT64_MAX);
 }
 
+/* Nobody below waits for what is ready, and there is room for more. */
+static bool may_wait(const pl_transform_stage *transform)
+{
+    const pl_stage *stage = &transform->stage;
+    for (uint32_t p = 0; p < stage->port_count; p++)
+        if (transform->out[p] && transform->out[p]->count && pl_port_wants(&stage->ports[p], transform->out[p]->count))
+            return false;
+    return !out_full(transform) && pl_flow_now(stage->flow) - transform->now_ns < PL_STAGE_WORK_NS;
+}
+
+/* One packet, and more as long as those below have enough to do and have not waited long. */
 static bool hear(pl_transform_stage *transform)
 {
     if (transform->rested)
         listen(transform, true);
-    bool took = take_packet(transform);
+    uint32_t records = 0;
+    bool took = take_packet(transform, &records);
+    while (took && records < RUN_RECORDS && may_wait(transform) && take_packet(transform, &records))
+        ;
     listen(transform, !took);
     return took;
 }
 
-static pl_stepped step(pl_stage *stage, int64_t now_ns)
+static pl_stepped work(pl_transform_stage *transform)
 {
-    pl_transform_stage *transform = (pl_transform_stage *)stage;
-    transform->now_ns = now_ns;
+    pl_stage *stage = &transform->stage;
     if (atomic_load(&stage->flow->aborting))
         return pl_step_done();
     if (!transform->started && !start(transform)) {
@@ -358,7 +400,7 @@ static pl_stepped step(pl_stage *stage, int64_t now_ns)
         drain(transform);
     else if (transform->setup.ordered)
         worked = run_merged(transform) || worked;
-    else if (now_ns - transform->heard_ns >= transform->setup.merge.idle_ns)
+    else if (transform->now_ns - transform->heard_ns >= transform->setup.merge.idle_ns)
         worked = run_due_defers(transform, INT64_MAX) || worked;
     int64_t timer_ns = run_timers(transform);
     publish(transform);
@@ -366,6 +408,29 @@ static pl_stepped step(pl_stage *stage, int64_t now_ns)
         run_checkpoint(transform);
     transform->rested = !worked && !ended;
     return transform->rested ? pl_step_idle(resume_at(transform, timer_ns)) : pl_step_again();
+}
+
+/* Those above ask how much work they hand over, see pl_port_wants. */
+static void measure(pl_transform_stage *transform)
+{
+    if (!transform->ran)
+        return;
+    int64_t took_ns = (pl_flow_now(transform->stage.flow) - transform->now_ns) / transform->ran;
+    uint32_t before = atomic_load_explicit(&transform->stage.record_ns, memory_order_relaxed);
+    uint32_t now = took_ns < 1 ? 1 : took_ns < INT32_MAX ? (uint32_t)took_ns : INT32_MAX;
+    now = before ? before - before / 4 + now / 4 : now;
+    atomic_store_explicit(&transform->stage.record_ns, now ? now : 1, memory_order_relaxed);
+    transform->ran = 0;
+}
+
+static pl_stepped step(pl_stage *stage, int64_t now_ns)
+{
+    pl_transform_stage *transform = (pl_transform_stage *)stage;
+    transform->now_ns = now_ns;
+    pl_stepped next = work(transform);
+    measure(transform);
+    pl_flow_tell_settled(stage->flow);
+    return next;
 }
 
 /* ---- life ----------------------------------------------------------------------- */
@@ -377,6 +442,7 @@ static void release(pl_stage *stage)
         pl_flow_batch_unref(transform->out[p]);
     pl_free((void *)transform->out);
     pl_free(transform->timers);
+    pl_free(transform->news);
     pl_defers_free(&transform->defers);
     pl_merge_release(&transform->merge);
     pl_checkpoint_release(&transform->checkpoint);
@@ -418,6 +484,8 @@ pl_transform_stage *pl_transform_stage_new(pl_flow *flow, const pl_transform_set
     transform->stage.name = name;
     transform->stage.step = step;
     transform->stage.release = release;
+    transform->stage.reads_marks = true;
+    transform->told_deferred = INT64_MAX;
     transform->setup = *setup;
     transform->defers.groups = &flow->groups;
     if (!pl_transform_calls_init(transform) || load(transform, error) != PL_OK) {

@@ -61,6 +61,11 @@ typedef struct pl_transform_stage {
     pl_call call;
     pl_timer *timers;
     size_t timer_count;
+    pl_lane_mark *news; /* of lanes' progress, for the batches that are about to go out */
+    size_t news_count, news_capacity;
+    int64_t told_deferred;   /* what pl_defers_next was when they were last found */
+    bool marks_wanted;       /* there is a transform below */
+    uint32_t ran;            /* records in this step */
     uint64_t pending_inputs; /* wait in deferred functions */
     int64_t now_ns;
     int64_t heard_ns; /* monotonic; of the last input */

@@ -229,8 +229,7 @@ void pl_transform_record(pl_transform_stage *transform, const pl_record *record,
     bool pending = transform->pending_inputs > pending_before;
     if (!replay && !pending)
         pl_count(transform->call.given ? &account->delivered : &account->filtered, 1);
-    pl_ack_add(record->ack, transform->call.references);
-    pl_ack_done(record->ack, PL_OUTCOME_FILTERED);
+    pl_ack_pass(record->ack, transform->call.references);
 }
 
 void pl_transform_deferred(pl_transform_stage *transform, pl_deferred *deferred)

@@ -3,16 +3,18 @@
 #include <base/mem.h>
 #include <errno.h>
 #include <graph/graph.h>
+#include <linux/futex.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef struct pl_runner { /* one stage's thread */
     pl_stage *stage;
     struct pl_driver *driver;
     pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t signalled;
-    bool signal, started;
+    _Atomic uint32_t asleep; /* what the thread sleeps on: 1 while it does, or is about to */
+    bool started;
 } pl_runner;
 
 struct pl_driver {
@@ -24,28 +26,26 @@ struct pl_driver {
     void *self;
 };
 
+/* A condition variable with its mutex takes three system calls to hand a record to a sleeping thread; this takes two,
+ * and none when the thread is at work: it looks at `noted`, which is set by now, before it sleeps. */
 static void wake(void *self)
 {
     pl_runner *runner = self;
-    pthread_mutex_lock(&runner->lock);
-    runner->signal = true;
-    pthread_cond_signal(&runner->signalled);
-    pthread_mutex_unlock(&runner->lock);
+    if (atomic_load(&runner->asleep) && atomic_exchange(&runner->asleep, 0))
+        (void)syscall(SYS_futex, &runner->asleep, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 static void rest(void *self, int64_t until_ns)
 {
     pl_runner *runner = self;
-    struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
-    pthread_mutex_lock(&runner->lock);
-    while (!runner->signal) {
-        if (until_ns == INT64_MAX)
-            pthread_cond_wait(&runner->signalled, &runner->lock);
-        else if (pthread_cond_timedwait(&runner->signalled, &runner->lock, &until) == ETIMEDOUT)
+    struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000}; /* monotonic */
+    atomic_store(&runner->asleep, 1);
+    while (!atomic_load(&runner->stage->noted) && atomic_load(&runner->asleep))
+        if (syscall(SYS_futex, &runner->asleep, FUTEX_WAIT_BITSET_PRIVATE, 1, until_ns == INT64_MAX ? NULL : &until,
+                    NULL, FUTEX_BITSET_MATCH_ANY) != 0 &&
+            errno != EINTR)
             break;
-    }
-    runner->signal = false;
-    pthread_mutex_unlock(&runner->lock);
+    atomic_store(&runner->asleep, 0);
 }
 
 static void *run(void *self)
@@ -72,20 +72,13 @@ static void on_halt(void *self)
     graph->driver->changed(graph->driver->self);
 }
 
-static pl_status init_runner(pl_runner *runner, pl_stage *stage, struct pl_driver *driver, pl_error *error)
+static void init_runner(pl_runner *runner, pl_stage *stage, struct pl_driver *driver)
 {
-    pthread_condattr_t attributes;
     runner->stage = stage;
     runner->driver = driver;
-    if (pthread_mutex_init(&runner->lock, NULL) != 0 || pthread_condattr_init(&attributes) != 0)
-        return pl_fail(error, PL_HALT, "no memory");
-    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    int failed = pthread_cond_init(&runner->signalled, &attributes);
-    (void)pthread_condattr_destroy(&attributes);
     stage->wake = wake;
     stage->rest = rest;
     stage->driver = runner;
-    return failed ? pl_fail(error, PL_HALT, "no memory") : PL_OK;
 }
 
 uint32_t pl_graph_stage_count(const pl_graph *graph)
@@ -132,10 +125,7 @@ pl_status pl_graph_start(pl_graph *graph, void (*changed)(void *self), void *sel
     graph->flow.self = graph;
     for (size_t i = 0; i < graph->node_count; i++)
         for (uint32_t w = 0; w < graph->nodes[i].worker_count; w++)
-            if (init_runner(&driver->runners[driver->count++], graph->nodes[i].stages[w], driver, error) != PL_OK) {
-                atomic_store(&driver->running, 0);
-                return PL_FAILED;
-            }
+            init_runner(&driver->runners[driver->count++], graph->nodes[i].stages[w], driver);
     return start_threads(driver, error);
 }
 
@@ -204,8 +194,6 @@ void pl_graph_free_driver(pl_graph *graph)
         pl_runner *runner = &graph->driver->runners[i];
         runner->stage->wake = NULL;
         runner->stage->rest = NULL;
-        pthread_mutex_destroy(&runner->lock);
-        pthread_cond_destroy(&runner->signalled);
     }
     pl_free(graph->driver);
     graph->driver = NULL;

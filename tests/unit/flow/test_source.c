@@ -270,7 +270,7 @@ static void test_stopping_drains(void **state)
     static bench b;
     b = (bench){.source = {.count = UINT32_MAX}};
     open_bench(&b, NULL);
-    (void)kit_run(&b.kit, 200);
+    (void)kit_run(&b.kit, 40);
     atomic_store(&b.kit.flow.stopping, true);
     for (size_t i = 0; i < b.kit.count; i++)
         pl_stage_note(b.kit.stages[i]);
