@@ -67,11 +67,10 @@ static bool parse_short(pl_str text, pl_decimal *out)
     return true;
 }
 
-pl_decimal_status pl_decimal_parse(pl_str text, pl_decimal *out)
+/* Apart, so that the short way needs no frame. */
+static __attribute__((noinline)) pl_decimal_status parse_any(pl_str text, pl_decimal *out)
 {
     pl_lexeme parts;
-    if (parse_short(text, out))
-        return PL_DECIMAL_OK;
     if (!pl_lexeme_split(text, &parts))
         return PL_DECIMAL_SYNTAX;
     pl_wide wide;
@@ -91,6 +90,11 @@ pl_decimal_status pl_decimal_parse(pl_str text, pl_decimal *out)
     }
     finish(&wide, parts.negative, (uint32_t)scale, out);
     return PL_DECIMAL_OK;
+}
+
+pl_decimal_status pl_decimal_parse(pl_str text, pl_decimal *out)
+{
+    return parse_short(text, out) ? PL_DECIMAL_OK : parse_any(text, out);
 }
 
 pl_decimal_status pl_decimal_from_scaled(pl_str integer, uint32_t decimals, pl_decimal *out)
@@ -162,10 +166,8 @@ static size_t format_short(const pl_decimal *value, char out[PL_DECIMAL_TEXT_MAX
     return length;
 }
 
-size_t pl_decimal_format(const pl_decimal *value, char out[PL_DECIMAL_TEXT_MAX])
+static __attribute__((noinline)) size_t format_any(const pl_decimal *value, char out[PL_DECIMAL_TEXT_MAX])
 {
-    if (value->used <= 1)
-        return format_short(value, out);
     char digits[PL_DECIMAL_TEXT_MAX];
     size_t length = 0;
     uint32_t count = reversed_digits(value, value->scale + 1u, digits);
@@ -180,6 +182,11 @@ size_t pl_decimal_format(const pl_decimal *value, char out[PL_DECIMAL_TEXT_MAX])
         out[length++] = digits[--count];
     out[length] = '\0';
     return length;
+}
+
+size_t pl_decimal_format(const pl_decimal *value, char out[PL_DECIMAL_TEXT_MAX])
+{
+    return value->used <= 1 ? format_short(value, out) : format_any(value, out);
 }
 
 double pl_decimal_to_double(const pl_decimal *value)

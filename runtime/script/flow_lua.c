@@ -153,11 +153,12 @@ static bool give_whole(pl_script *script, int index, int *status)
     const pl_lua_record *record = pl_userdata_at(world->L, index, PL_MAGIC_RECORD);
     if (!record || record->node != PL_JSON_ROOT || !world->has_record || record->call != world->call)
         return false;
-    pl_record out = world->envelope;
-    out.ack = NULL;
-    if (pl_document_encode(world->document, world->arena, &out.payload, NULL) != PL_OK)
+    pl_str payload;
+    if (pl_document_encode(world->document, world->arena, &payload, NULL) != PL_OK)
         return false;
-    if (!hand_over(script, NULL, &out)) {
+    world->envelope.payload = payload; /* the call is over: nobody looks at `m` any more */
+    world->envelope.ack = NULL;
+    if (!hand_over(script, NULL, &world->envelope)) {
         lua_pushlightuserdata(world->L, &pl_reject_marker);
         *status = LUA_ERRRUN;
     }
