@@ -67,9 +67,7 @@ end
 --- The round in force at `at`, as far as it was known when that was compared.
 local function in_force(pair, series, at)
   local known = due(pair, at)
-  for i = #series, 1, -1 do
-    if series[i].at <= at and series[i].v.seen <= known then return series[i].v end
-  end
+  return asof.known(series, at, function(round) return round.seen <= known end)
 end
 
 local function name_of(basis, round, at)
@@ -155,69 +153,71 @@ local function horizon(pair)
   return newest == math.mininteger and newest or newest - with.history
 end
 
---- How the comparisons of from..to that were given out come out now: { round, at, row } by what must stay one row.
-local function outcome(pair, from, to)
+--- The comparisons of from..to that were given out, as they come out now: { basis, round, at, row } by what must stay
+--- one row; row only `with_rows`.
+local function outcome(pair, from, to, with_rows)
   local found, times, asked = {}, compared_times(pair, from, to), sub(asked_of, pair)
+  local function add(key, basis, round, at)
+    found[key] = { basis = basis, round = round, at = at, row = with_rows and compare(basis, pair, round, at) }
+  end
   for feed, series in sorted(sub(state.contract, pair)) do
-    for at in sorted(times) do
+    for at in pairs(times) do
       local round = in_force(pair, series, at)
-      if round then
-        found["now " .. feed .. " " .. at] = { round = round, at = at, row = compare("now", pair, round, at) }
-      end
+      if round then add("now " .. feed .. " " .. at, "now", round, at) end
     end
     for i = #series, 1, -1 do
       local at, round = series[i].at, series[i].v
       if at < from then break end
       local name = name_of("update", round, at)
-      if at <= to and not asked[name] then
-        found[name] = { round = round, at = at, row = compare("update", pair, round, at) }
-      end
+      if at <= to and not asked[name] then add(name, "update", round, at) end
     end
   end
   return found
 end
 
---- Gives a row out that was, or may have been, given out before.
-local function give_again(pair, made, before)
-  local again, name = sub(state.again, pair), name_of(made.row.basis, made.round, made.at)
-  local count = again[name] and again[name].count or 0
+--- Gives out a row that was, or may have been, given out before.
+local function give_again(pair, row, name, at, before)
+  local again = sub(state.again, pair)
   if before or again[name] then
-    local oldest = horizon(pair)
-    for other, entry in pairs(again) do
-      if entry.at < oldest then again[other] = nil end
-    end
-    again[name] = { count = count + 1, at = made.at }
-    made.row.revision = count + 1
+    row.revision = (again[name] and again[name].count or 0) + 1
+    again[name] = { count = row.revision, at = at }
   end
-  emit(made.row)
+  emit(row)
 end
 
 local function withdraw(pair, made)
-  local row = made.row
-  give_again(pair, { round = made.round, at = made.at, row = {
-    kind = row.kind, schema = row.schema, basis = row.basis, pair = pair, feed = row.feed, phase_id = row.phase_id,
-    agg_round = row.agg_round, at = row.at, contract_price = row.contract_price, n_sources = row.n_sources, verdict = "superseded",
-  } }, true)
+  local round, n = made.round, reference(pair, made.at)
+  give_again(pair, {
+    kind = "deviation", schema = 1, basis = made.basis, pair = pair, feed = round.feed, phase_id = round.phase_id,
+    agg_round = round.agg_round, at = time.format(made.at), contract_price = round.price, n_sources = n, verdict = "superseded",
+  }, name_of(made.basis, round, made.at), made.at, true)
 end
 
 local function same(a, b)
-  for _, field in ipairs { "contract_price", "ref_price", "deviation_pct", "ref_spread_pct", "ref_age_s", "n_sources", "verdict" } do
+  for _, field in ipairs { "ref_price", "deviation_pct", "ref_spread_pct", "ref_age_s", "n_sources", "verdict" } do
     if tostring(a[field]) ~= tostring(b[field]) then return false end
   end
   return true
 end
 
---- Does what `change` does; comparisons of from..to that were given out and come out otherwise then are given out again.
-local function revise(pair, from, to, change)
-  from = math.max(from, horizon(pair))
-  local before = outcome(pair, from, to)
+--- Does what `change` does. Comparisons of from..to that were given out and come out otherwise then are given out again:
+--- with another round, or, where `prices` change, with another reference.
+local function revise(pair, from, to, prices, change)
+  local oldest, again = horizon(pair), sub(state.again, pair)
+  for name, entry in pairs(again) do
+    if entry.at < oldest then again[name] = nil end
+  end
+  from = math.max(from, oldest)
+  local before = outcome(pair, from, to, prices)
   change()
-  local after = outcome(pair, from, to)
-  for key, new in sorted(after) do
+  for key, new in sorted(outcome(pair, from, to, prices)) do
     local old = before[key]
-    local other = old and name_of("", old.round, 0) ~= name_of("", new.round, 0)
+    local other = old and old.round ~= new.round
     if other then withdraw(pair, old) end
-    if not old or other or not same(old.row, new.row) then give_again(pair, new, old and not other) end
+    if not old or other or prices and not same(old.row, new.row) then
+      local row = new.row or compare(new.basis, pair, new.round, new.at)
+      give_again(pair, row, name_of(new.basis, new.round, new.at), new.at, old and not other)
+    end
   end
 end
 
@@ -234,7 +234,7 @@ local function on_api(r)
     if waiting[i] ~= at and not compared then table.insert(waiting, i + 1, at) end
   end
   if late then
-    revise(pair, at, at + with.max_age, put)
+    revise(pair, at, at + with.max_age, true, put)
   else
     put()
   end
@@ -277,7 +277,7 @@ local function on_contract(r, m)
   end
   if is_late(pair, seen) then
     local from = is_late(pair, look) and math.min(at, look - with.settle) or at
-    revise(pair, from, math.maxinteger, put)
+    revise(pair, from, math.maxinteger, false, put)
   else
     put()
   end

@@ -31,6 +31,23 @@ test("what is older than the horizon goes, except the value in force there", fun
   expect(asof.at(s, 60)):equals("b")
 end)
 
+test("values that nobody knew yet are passed over", function()
+  local s = series({ 10, "a" }, { 20, "b" }, { 30, "c" })
+  local function not_b(v) return v ~= "b" end
+  expect(asof.known(s, 25, not_b)):equals("a")
+  expect(asof.known(s, 30, not_b)):equals("c")
+  expect(asof.known(s, 9, not_b)):equals(nil)
+end)
+
+test("any place of a long series is found", function()
+  local s = {}
+  for i = 1, 100 do asof.put(s, i * 10, i, 10000) end
+  for t = 1, 1010 do
+    expect(asof.at(s, t)):equals(t >= 10 and math.min(t // 10, 100) or nil)
+    expect(asof.after(s, t)):equals(t <= 1000 and (t + 9) // 10 * 10 or nil)
+  end
+end)
+
 test("the first time that is not before t", function()
   local s = series({ 10, "a" }, { 20, "b" }, { 30, "c" })
   expect(asof.after(s, 5)):equals(10)

@@ -208,7 +208,7 @@ class Chain:
 
     def truth(self):
         """The newest round of each feed, for the admin endpoint."""
-        return {f.pair: dict(zip(("round_id", "answer", "started_at", "updated_at"), map(str, f.words(-1))))
+        return {f.pair: dict(zip(("round_id", "answer", "started_at", "updated_at"), map(str, f.words(len(f.rounds) - 1))))
                 for f in self.feeds.values()}
 
 

@@ -53,6 +53,10 @@ class Market(Process):
         """Where the market is now, as a float."""
         return self._get("coingecko", "/_state")["market"][pair]
 
+    def round_id(self, pair):
+        """The newest round of the pair's feed, whether anybody has asked for it or not."""
+        return int(self._get("rpc", "/_state")["rounds"][pair]["round_id"])
+
     def journal(self, service=None):
         """Every value served so far, in order: {service, at, fault, pair, price, source_ts} (rpc: a round's fields)."""
         with open(self._journal, encoding="utf-8") as file:
