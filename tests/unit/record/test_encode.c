@@ -9,6 +9,7 @@
 #include <base/str.h>
 #include <record/encode.h>
 #include <record/template.h>
+#include <stdlib.h>
 
 static pl_error error;
 
@@ -37,6 +38,34 @@ static void strings_escape_what_json_demands(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         pl_encode_string(&out, cases[i].text);
         expect(&out, cases[i].json);
+    }
+    pl_buf_release(&out);
+}
+
+/* Strings are looked at several bytes at a time: each byte at each place of each short length. */
+static void each_byte_at_each_place(void **state)
+{
+    (void)state;
+    enum { LENGTH_MAX = 27 };
+    pl_buf out = PL_BUF(1 << 10);
+    for (size_t length = 1; length <= LENGTH_MAX; length++) {
+        for (size_t place = 0; place < length; place++) {
+            for (int byte = 0; byte < 256; byte++) {
+                char *text = malloc(length); /* of just that size, so that ASan sees a read beyond it */
+                memset(text, 'x', length);
+                text[place] = (char)byte;
+                pl_encode_string(&out, (pl_str){text, length});
+                bool escaped = byte < ' ' || byte == '"' || byte == '\\';
+                size_t grown = !escaped ? 0 : byte >= ' ' || (byte && strchr("\b\f\n\r\t", byte)) ? 1 : 5;
+                assert_int_equal(out.len, length + 2 + grown);
+                assert_true(out.data[0] == '"' && out.data[out.len - 1] == '"' && out.data[out.len] == '\0');
+                assert_memory_equal(out.data + 1, text, place);
+                assert_true(out.data[1 + place] == (escaped ? '\\' : (char)byte));
+                assert_memory_equal(out.data + 1 + place + 1 + grown, text + place + 1, length - place - 1);
+                pl_buf_clear(&out);
+                free(text);
+            }
+        }
     }
     pl_buf_release(&out);
 }
@@ -317,6 +346,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strings_escape_what_json_demands),
+        cmocka_unit_test(each_byte_at_each_place),
         cmocka_unit_test(values_and_their_text),
         cmocka_unit_test(objects_keep_their_order),
         cmocka_unit_test(refusals_name_the_field_and_leave_the_buffer),
