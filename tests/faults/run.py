@@ -19,7 +19,8 @@ import threading
 HERE = pathlib.Path(__file__).resolve().parent
 
 # Whole files go to a lane, so that a lane's tests share their servers. The longest ones first.
-LANES = (("test_broker", "test_oracle", "test_api", "test_clock"), ("test_simulation", "test_store", "test_end", "test_group"))
+LANES = (("test_broker", "test_api", "test_clock", "test_simulation", "test_oracle"),
+         ("test_group", "test_buffer", "test_store", "test_end"))
 
 
 def runner():

@@ -15,11 +15,8 @@ import time
 import unittest
 
 import support
+from fault import LONG, SANITIZED
 from servers import Postgres
-
-LONG = bool(os.environ.get("PLUMBLINE_LONG"))
-_CACHE = support.BUILD / "CMakeCache.txt"
-SANITIZED = _CACHE.exists() and "PL_SANITIZE:STRING=\n" not in _CACHE.read_text()
 
 
 class Buffer(support.Case):
