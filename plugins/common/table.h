@@ -88,6 +88,15 @@ void table_add_table(text_buf *out, const char *table);
 /* "a", "b": the key's columns. */
 void table_add_key(const table *compiled, text_buf *out);
 
+/* No error yet. Only what a reader looks at: one for each record of a batch, whole, would be most of a cache. */
+static inline void error_clear(pl_error *error)
+{
+    error->struct_size = sizeof *error;
+    error->error_class = error->code = 0;
+    error->retry_after_ms = 0;
+    error->option[0] = error->message[0] = '\0';
+}
+
 /* ---- Cells ---------------------------------------------------------------------------------- */
 
 typedef struct table_cell {

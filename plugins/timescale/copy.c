@@ -109,7 +109,7 @@ static pl_status put_all(copy *copy, pg_link *link, const table *columns, const 
     copy->lines.len = 0;
     for (uint32_t i = 0; i < batch->count; i++) {
         pl_error *why = &rejected[i];
-        *why = (pl_error){.struct_size = sizeof *why};
+        error_clear(why);
         if (add_line(copy, link->host, columns, batch->records[i], why) != PL_OK && why->error_class != PL_REJECT) {
             *error = *why;
             link_close(link);

@@ -162,7 +162,7 @@ static pl_status build_rows(sink *self, const pl_batch *batch, pl_error *error)
     rows_begin(&self->rows);
     for (uint32_t i = 0; i < batch->count; i++) {
         pl_error *why = &self->rejected[i];
-        *why = (pl_error){.struct_size = sizeof *why};
+        error_clear(why);
         if (rows_add(&self->rows, self->host, &self->table, batch->records[i], why) != PL_OK &&
             why->error_class != PL_REJECT) {
             *error = *why;
