@@ -85,18 +85,18 @@ void pl_decimal_abs(const pl_decimal *value, pl_decimal *out)
 
 /* ---- one limb ------------------------------------------------------------------ */
 
-static bool is_short(const pl_decimal *value)
+static inline bool is_short(const pl_decimal *value)
 {
     return value->used <= 1;
 }
 
-static uint64_t coefficient(const pl_decimal *value)
+static inline uint64_t coefficient(const pl_decimal *value)
 {
     return value->used ? value->limb[0] : 0;
 }
 
 /* out = value * 10^exponent; false: it may not fit. */
-static bool scale_up(uint64_t value, uint32_t exponent, decimal_u128 *out)
+static inline bool scale_up(uint64_t value, uint32_t exponent, decimal_u128 *out)
 {
     if (exponent > PL_WIDE_CHUNK_DIGITS)
         return false;
@@ -105,7 +105,7 @@ static bool scale_up(uint64_t value, uint32_t exponent, decimal_u128 *out)
 }
 
 /* A coefficient of 128 bits has 39 digits: it is never out of range. */
-static pl_decimal_status put(decimal_u128 value, bool negative, uint32_t scale, pl_decimal *out)
+static inline pl_decimal_status put(decimal_u128 value, bool negative, uint32_t scale, pl_decimal *out)
 {
     uint64_t low = (uint64_t)value, high = (uint64_t)(value >> 64);
     out->limb[0] = low;
@@ -117,7 +117,7 @@ static pl_decimal_status put(decimal_u128 value, bool negative, uint32_t scale, 
 }
 
 /* Both coefficients at the larger of the two scales. */
-static bool align(const pl_decimal *a, const pl_decimal *b, decimal_u128 *x, decimal_u128 *y, uint32_t *scale)
+static inline bool align(const pl_decimal *a, const pl_decimal *b, decimal_u128 *x, decimal_u128 *y, uint32_t *scale)
 {
     if (!is_short(a) || !is_short(b))
         return false;
@@ -132,7 +132,7 @@ static bool align(const pl_decimal *a, const pl_decimal *b, decimal_u128 *x, dec
 }
 
 /* Quotient and remainder, by the machine's own division where that does. */
-static decimal_u128 divide(decimal_u128 numerator, decimal_u128 denominator, decimal_u128 *rest)
+static inline decimal_u128 divide(decimal_u128 numerator, decimal_u128 denominator, decimal_u128 *rest)
 {
     if (((numerator | denominator) >> 64) == 0) {
         *rest = (uint64_t)numerator % (uint64_t)denominator;
@@ -144,7 +144,7 @@ static decimal_u128 divide(decimal_u128 numerator, decimal_u128 denominator, dec
 }
 
 /* Rounded half to even. */
-static decimal_u128 divide_rounding(decimal_u128 numerator, decimal_u128 denominator, bool *exact)
+static inline decimal_u128 divide_rounding(decimal_u128 numerator, decimal_u128 denominator, bool *exact)
 {
     decimal_u128 rest, quotient = divide(numerator, denominator, &rest), missing = denominator - rest;
     *exact = rest == 0;
@@ -152,8 +152,8 @@ static decimal_u128 divide_rounding(decimal_u128 numerator, decimal_u128 denomin
 }
 
 /* a * 10^places / b as a fraction of two integers, the scales taken into account. */
-static bool set_up_division(const pl_decimal *a, const pl_decimal *b, uint32_t places, decimal_u128 *numerator,
-                            decimal_u128 *denominator)
+static inline bool set_up_division(const pl_decimal *a, const pl_decimal *b, uint32_t places, decimal_u128 *numerator,
+                                   decimal_u128 *denominator)
 {
     if (!is_short(a) || !is_short(b))
         return false;
@@ -194,7 +194,7 @@ int pl_decimal_cmp(const pl_decimal *a, const pl_decimal *b)
     return sign * pl_decimal_wide_cmp(a, b);
 }
 
-static pl_decimal_status add(const pl_decimal *a, const pl_decimal *b, bool b_negative, pl_decimal *out)
+static inline pl_decimal_status add(const pl_decimal *a, const pl_decimal *b, bool b_negative, pl_decimal *out)
 {
     decimal_u128 x, y;
     uint32_t scale;

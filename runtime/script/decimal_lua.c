@@ -70,7 +70,7 @@ void pl_check_decimal(lua_State *L, int index, const char *what, pl_decimal *out
         luaL_error(L, "%s: \"%s\" %s", what, text.ptr, pl_decimal_reason(status));
 }
 
-static int push_result(lua_State *L, pl_decimal_status status, const pl_decimal *value, const char *what)
+static inline int push_result(lua_State *L, pl_decimal_status status, const pl_decimal *value, const char *what)
 {
     if (status == PL_DECIMAL_BY_ZERO)
         return luaL_error(L, "%s: division by zero", what);
@@ -160,7 +160,7 @@ static inline void comparand(lua_State *L, int index, pl_decimal *out)
         other_comparand(L, index, out);
 }
 
-static int compare(lua_State *L)
+static inline int compare(lua_State *L)
 {
     pl_decimal a, b;
     comparand(L, 1, &a);
