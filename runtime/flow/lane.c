@@ -63,7 +63,7 @@ void pl_lane_abandon(pl_lanes *lanes, pl_lane *lane)
 bool pl_lane_push(pl_lane *lane, pl_ack *ack)
 {
     if (lane->count == lane->capacity) {
-        size_t capacity = lane->capacity ? lane->capacity * 2 : 256;
+        size_t capacity = lane->capacity ? lane->capacity * 2 : 16;
         pl_ack **ring = pl_calloc(capacity, sizeof(pl_ack *));
         if (!ring)
             return false;

@@ -122,9 +122,10 @@ static pl_merge_lane *lane_slot(pl_merge *merge, pl_lane *lane, uint32_t input, 
 
 /* ---- each lane's heap ------------------------------------------------------- */
 
-static bool before(const pl_record *a, const pl_record *b)
+static bool before(const pl_merge_item *a, const pl_merge_item *b)
 {
-    return a->time_unix_ns != b->time_unix_ns ? a->time_unix_ns < b->time_unix_ns : a->position < b->position;
+    return a->time_unix_ns != b->time_unix_ns ? a->time_unix_ns < b->time_unix_ns
+                                              : a->record->position < b->record->position;
 }
 
 static bool push(pl_merge_lane *lane, pl_merge_item item)
@@ -138,7 +139,7 @@ static bool push(pl_merge_lane *lane, pl_merge_item item)
         lane->capacity = capacity;
     }
     size_t at = lane->count++;
-    for (; at > 0 && before(item.record, lane->heap[(at - 1) / 2].record); at = (at - 1) / 2)
+    for (; at > 0 && before(&item, &lane->heap[(at - 1) / 2]); at = (at - 1) / 2)
         lane->heap[at] = lane->heap[(at - 1) / 2];
     lane->heap[at] = item;
     return true;
@@ -150,9 +151,9 @@ static pl_merge_item pop(pl_merge_lane *lane)
     pl_merge_item last = lane->heap[--lane->count];
     size_t at = 0;
     for (size_t child; (child = 2 * at + 1) < lane->count; at = child) {
-        if (child + 1 < lane->count && before(lane->heap[child + 1].record, lane->heap[child].record))
+        if (child + 1 < lane->count && before(&lane->heap[child + 1], &lane->heap[child]))
             child++;
-        if (!before(lane->heap[child].record, last.record))
+        if (!before(&lane->heap[child], &last))
             break;
         lane->heap[at] = lane->heap[child];
     }
@@ -172,13 +173,13 @@ static int lane_order(const pl_merge_lane *a, const pl_merge_lane *b)
 
 static bool goes_first(const pl_merge_lane *a, const pl_merge_lane *b)
 {
-    const pl_record *x = a->heap[0].record;
-    const pl_record *y = b->heap[0].record;
-    if (x->time_unix_ns != y->time_unix_ns)
-        return x->time_unix_ns < y->time_unix_ns;
+    if (a->first_unix_ns != b->first_unix_ns)
+        return a->first_unix_ns < b->first_unix_ns;
     int order = lane_order(a, b);
     if (order)
         return order < 0;
+    const pl_record *x = a->heap[0].record;
+    const pl_record *y = b->heap[0].record;
     return x->position != y->position ? x->position < y->position : a < b;
 }
 
@@ -192,6 +193,7 @@ static void put_head(pl_merge *merge, size_t at, uint32_t place)
 static void raise_head(pl_merge *merge, pl_merge_lane *lane)
 {
     size_t at = lane->rank ? lane->rank - 1 : merge->head_count++;
+    lane->first_unix_ns = lane->heap[0].time_unix_ns;
     uint32_t place = (uint32_t)(lane - merge->lanes);
     for (; at > 0 && goes_first(lane, &merge->lanes[merge->heads[(at - 1) / 2]]); at = (at - 1) / 2)
         put_head(merge, at, merge->heads[(at - 1) / 2]);
@@ -202,8 +204,11 @@ static void raise_head(pl_merge *merge, pl_merge_lane *lane)
 static void lower_top(pl_merge *merge)
 {
     uint32_t place = merge->heads[0];
-    if (merge->lanes[place].count == 0) {
-        merge->lanes[place].rank = 0;
+    pl_merge_lane *top = &merge->lanes[place];
+    if (top->count) {
+        top->first_unix_ns = top->heap[0].time_unix_ns;
+    } else {
+        top->rank = 0;
         place = merge->heads[--merge->head_count];
         if (merge->head_count == 0)
             return;
@@ -248,7 +253,7 @@ bool pl_merge_take(pl_merge *merge, const pl_packet *packet, uint32_t input, int
         size_t index = slot_index(merge, record->lane, input);
         uint32_t slot = index < merge->slot_capacity ? merge->slot_of[index] : 0;
         pl_merge_lane *lane = slot ? &merge->lanes[slot - 1] : lane_slot(merge, &born, 0, now_ns);
-        if (!lane || !push(lane, (pl_merge_item){record, packet->batch}))
+        if (!lane || !push(lane, (pl_merge_item){record->time_unix_ns, record, packet->batch}))
             return false;
         pl_flow_batch_ref(packet->batch, 1);
         merge->buffered++;
@@ -286,7 +291,7 @@ static int64_t bound_of(const pl_merge *merge, const pl_merge_lane *lane, int64_
 /* With slack even a lane that holds later records may bring one of that very time. */
 static bool may_bring(const pl_merge_lane *lane, int64_t time_unix_ns)
 {
-    return lane->count == 0 || lane->heap[0].record->time_unix_ns > time_unix_ns;
+    return lane->count == 0 || lane->first_unix_ns > time_unix_ns;
 }
 
 static void stand(pl_merge *merge, const pl_merge_lane *lane)
@@ -324,7 +329,7 @@ int64_t pl_merge_bound(pl_merge *merge, int64_t now_ns)
 
 int64_t pl_merge_head(const pl_merge *merge)
 {
-    return merge->head_count ? merge->lanes[merge->heads[0]].heap[0].record->time_unix_ns : INT64_MAX;
+    return merge->head_count ? merge->lanes[merge->heads[0]].first_unix_ns : INT64_MAX;
 }
 
 /* At the bound itself: a lane that stands there may still bring a record of that very time, which matters if it comes

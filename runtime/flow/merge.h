@@ -25,6 +25,7 @@ typedef struct pl_merge_setup {
 } pl_merge_setup;
 
 typedef struct pl_merge_item {
+    int64_t time_unix_ns; /* the record's, here so that comparing two does not fetch both */
     const pl_record *record;
     pl_flow_batch *batch; /* one reference, passed on with the item */
 } pl_merge_item;
@@ -35,6 +36,7 @@ typedef struct pl_merge_lane { /* a lane as one input brings it: what one worker
     pl_merge_item *heap; /* by (time, position) */
     size_t count, capacity;
     size_t rank;            /* 1 + its place in merge.heads; 0: it holds no record */
+    int64_t first_unix_ns;  /* of its first record, if it holds one */
     int64_t newest_unix_ns; /* INT64_MIN: nothing yet */
     int64_t active_ns;      /* when it last said something, see above */
     bool closed;

@@ -96,7 +96,10 @@ bool pl_source_track(pl_source_stage *source, pl_lane *lane, pl_ack *ack)
 static bool add_marks(pl_source_stage *source, const pl_port *port)
 {
     bool ok = true;
-    bool wanted = source->told_count && port && pl_port_reads_marks(port);
+    if (!source->marks_known)
+        source->marks_wanted = port && pl_port_reads_marks(port);
+    source->marks_known = true;
+    bool wanted = source->told_count && source->marks_wanted;
     if (wanted && !source->building)
         source->building = pl_flow_batch_new(&source->stage.flow->memory);
     for (size_t i = 0; i < source->told_count; i++) {

@@ -66,6 +66,7 @@ typedef struct pl_source_stage {
     bool held;                       /* counted in flow->held_sources */
     struct pl_source_buffer *buffer; /* NULL: none; see source_buffer.h */
     int64_t arrived_unix_ns;         /* of the record that the buffer gives back; 0: now */
+    bool marks_known, marks_wanted;  /* somebody below reads how far lanes have come */
     int64_t busy_ns;                 /* when it last had something to hand over */
     bool lean;                       /* the memory of that time was given back */
 } pl_source_stage;

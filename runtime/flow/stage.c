@@ -43,9 +43,14 @@ bool pl_port_wants(const pl_port *port, uint32_t records)
 
 bool pl_port_reads_marks(const pl_port *port)
 {
-    for (uint32_t e = 0; e < port->edge_count; e++)
-        if (port->edges[e].queues[0]->consumer->reads_marks)
+    for (uint32_t e = 0; e < port->edge_count; e++) {
+        const pl_stage *reader = port->edges[e].queues[0]->consumer;
+        if (reader->reads_marks)
             return true;
+        for (uint32_t p = 0; p < reader->port_count; p++)
+            if (pl_port_reads_marks(&reader->ports[p]))
+                return true;
+    }
     return false;
 }
 

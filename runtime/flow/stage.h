@@ -53,7 +53,7 @@ struct pl_stage {
     /* What a record takes it, about; 0: not known yet, and then nobody keeps records back to hand it more at once. What
      * lies in front of a slow stage lets lanes behind it seem silent. */
     _Atomic uint32_t record_ns;
-    bool reads_marks; /* a transform: others have no use for the lanes' progress */
+    bool reads_marks; /* it orders by event time: only those and who is above them have a use for the lanes' progress */
     _Atomic bool noted;
     /* A source's: inputs of it were settled and it was not told yet, see pl_ack_done. [any] */
     _Atomic bool settled;
@@ -95,7 +95,7 @@ static inline uint32_t pl_port_references(const pl_port *port)
 /* A batch of so many records should go now, though it is not full: somebody who reads the port has nothing waiting, or
  * has enough to do with so many; or nobody reads it. */
 bool pl_port_wants(const pl_port *port, uint32_t records);
-/* Somebody who reads the port wants to know how far lanes have come. */
+/* Somebody below wants to know how far lanes have come. Constant once the graph is wired. */
 bool pl_port_reads_marks(const pl_port *port);
 /* Seals the batch and sends it through all edges of the port, consuming the caller's reference. Each record's ack must
  * already hold one reference an edge. Packets that find a queue full wait in the outbox. false: no memory. */

@@ -365,7 +365,8 @@ static bool may_wait(const pl_transform_stage *transform)
     for (uint32_t p = 0; p < stage->port_count; p++)
         if (transform->out[p] && transform->out[p]->count && pl_port_wants(&stage->ports[p], transform->out[p]->count))
             return false;
-    return !out_full(transform) && pl_flow_now(stage->flow) - transform->now_ns < PL_STAGE_WORK_NS;
+    return !out_full(transform) && transform->merge.buffered < RUN_RECORDS &&
+           pl_flow_now(stage->flow) - transform->now_ns < PL_STAGE_WORK_NS;
 }
 
 /* One packet, and more as long as those below have enough to do and have not waited long. */
@@ -484,7 +485,7 @@ pl_transform_stage *pl_transform_stage_new(pl_flow *flow, const pl_transform_set
     transform->stage.name = name;
     transform->stage.step = step;
     transform->stage.release = release;
-    transform->stage.reads_marks = true;
+    transform->stage.reads_marks = setup->ordered;
     transform->told_deferred = INT64_MAX;
     transform->setup = *setup;
     transform->defers.groups = &flow->groups;

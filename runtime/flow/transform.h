@@ -64,7 +64,7 @@ typedef struct pl_transform_stage {
     pl_lane_mark *news; /* of lanes' progress, for the batches that are about to go out */
     size_t news_count, news_capacity;
     int64_t told_deferred;   /* what pl_defers_next was when they were last found */
-    bool marks_wanted;       /* there is a transform below */
+    bool marks_wanted;       /* somebody below reads how far lanes have come */
     uint32_t ran;            /* records in this step */
     uint64_t pending_inputs; /* wait in deferred functions */
     int64_t now_ns;
