@@ -377,6 +377,34 @@ static void durable_state_over_a_kill(void **state)
     assert_string_equal(b.sink.text[b.sink.text_count - 1], "{\"seen\":1200}");
 }
 
+/* No memory from some moment on: the pipeline halts or goes on, and what was synced comes at the next start. */
+static void without_memory(void **state)
+{
+    (void)state;
+    static bench b;
+    uint64_t committed = 0; /* records of which the source was told that they are safe */
+    uint64_t arrived = 0;
+    for (long after = 0; after < 150; after++) {
+        b = (bench){.source = {.count = 40, .lanes = 2}, .sink = {.trouble = down, .self = after % 2 ? &b : NULL}};
+        open_bench(&b, 0);
+        pl_mem_fail_after(after);
+        (void)kit_run(&b.kit, 60);
+        pl_mem_fail_after(-1);
+        atomic_store(&b.kit.flow.aborting, true);
+        (void)kit_run(&b.kit, 100);
+        committed += b.source.committed[0] == UINT64_MAX ? 0 : b.source.committed[0] / 2 + 1;
+        committed += b.source.committed[1] == UINT64_MAX ? 0 : b.source.committed[1] / 2 + 1;
+        arrived += b.sink.text_count;
+        kit_close(&b.kit);
+    }
+    b = (bench){.source = {.count = 0}};
+    open_bench(&b, 0);
+    assert_true(kit_run(&b.kit, 100000));
+    arrived += b.sink.text_count;
+    kit_close(&b.kit);
+    assert_true(committed > 0 && arrived >= committed);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
@@ -390,6 +418,7 @@ int main(void)
         TEST(a_stop_hands_over_what_there_is),
         TEST(polls_and_gaps_survive),
         TEST(durable_state_over_a_kill),
+        TEST(without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
