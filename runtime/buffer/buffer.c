@@ -63,9 +63,9 @@ static void destroy(pl_buffer *buffer)
             (void)close(fds[i]);
     while (buffer->segment_count)
         pl_segment_remove(buffer, buffer->segment_count - 1);
-    pl_free(buffer->segments);
+    pl_free((void *)buffer->segments);
     pl_buffer_lanes_release(buffer);
-    pl_free(buffer->pending_lanes);
+    pl_free((void *)buffer->pending_lanes);
     pl_buf_release(&buffer->pending);
     pl_buf_release(&buffer->window);
     pl_fs_unlock(&buffer->lock_fd);

@@ -67,7 +67,7 @@ pl_segment *pl_segment_add(pl_buffer *buffer, uint64_t number)
 {
     if (buffer->segment_count == buffer->segment_capacity) {
         size_t capacity = buffer->segment_capacity ? buffer->segment_capacity * 2 : 16;
-        pl_segment **grown = pl_realloc(buffer->segments, capacity, sizeof *grown);
+        pl_segment **grown = pl_realloc((void *)buffer->segments, capacity, sizeof(pl_segment *));
         if (!grown)
             return NULL;
         buffer->segments = grown;
@@ -87,7 +87,7 @@ void pl_segment_remove(pl_buffer *buffer, size_t index)
 {
     pl_segment *segment = buffer->segments[index];
     buffer->segment_count--;
-    memmove(&buffer->segments[index], &buffer->segments[index + 1],
+    memmove((void *)&buffer->segments[index], (const void *)&buffer->segments[index + 1],
             (buffer->segment_count - index) * sizeof(pl_segment *));
     buffer->bytes -= segment->bytes;
     pl_free(segment->lanes);

@@ -14,7 +14,7 @@ static pl_buffer_lane **slot_of(pl_buffer_lane **table, size_t size, pl_str name
 
 bool pl_buffer_lanes_init(pl_buffer *buffer)
 {
-    buffer->table = pl_calloc(TABLE_FIRST, sizeof *buffer->table);
+    buffer->table = pl_calloc(TABLE_FIRST, sizeof(pl_buffer_lane *));
     buffer->table_size = TABLE_FIRST;
     return buffer->table != NULL;
 }
@@ -23,7 +23,7 @@ static bool grow(pl_buffer *buffer)
 {
     if (buffer->lane_count == buffer->lane_capacity) {
         size_t capacity = buffer->lane_capacity ? buffer->lane_capacity * 2 : 16;
-        pl_buffer_lane **grown = pl_realloc(buffer->lanes, capacity, sizeof *grown);
+        pl_buffer_lane **grown = pl_realloc((void *)buffer->lanes, capacity, sizeof(pl_buffer_lane *));
         if (!grown)
             return false;
         buffer->lanes = grown;
@@ -32,12 +32,12 @@ static bool grow(pl_buffer *buffer)
     if (buffer->lane_count * 2 < buffer->table_size)
         return true;
     size_t size = buffer->table_size * 2;
-    pl_buffer_lane **table = pl_calloc(size, sizeof *table);
+    pl_buffer_lane **table = pl_calloc(size, sizeof(pl_buffer_lane *));
     if (!table)
         return false;
     for (size_t i = 0; i < buffer->lane_count; i++)
         *slot_of(table, size, PL_S(buffer->lanes[i]->name)) = buffer->lanes[i];
-    pl_free(buffer->table);
+    pl_free((void *)buffer->table);
     buffer->table = table;
     buffer->table_size = size;
     return true;
@@ -67,6 +67,6 @@ void pl_buffer_lanes_release(pl_buffer *buffer)
         pl_free(buffer->lanes[i]->name);
         pl_free(buffer->lanes[i]);
     }
-    pl_free(buffer->lanes);
-    pl_free(buffer->table);
+    pl_free((void *)buffer->lanes);
+    pl_free((void *)buffer->table);
 }

@@ -5,7 +5,8 @@ enum { COPY_BYTES = PL_SEGMENT_HEAD_BYTES / 2, LOOK_FACTOR = 64 };
 
 void pl_segment_head_write(const pl_segment_head *head, char out[PL_SEGMENT_HEAD_BYTES])
 {
-    memcpy(out, "PLBF", 4);
+    static const char magic[] = {'P', 'L', 'B', 'F'};
+    memcpy(out, magic, sizeof magic);
     pl_entry_put(out + 4, PL_SEGMENT_VERSION, 4);
     pl_entry_put(out + 8, head->number, 8);
     pl_entry_put(out + 16, (uint64_t)head->created_unix_ns, 8);
@@ -111,7 +112,7 @@ void pl_segment_look(pl_str bytes, pl_segment_survey *survey, void (*each)(void 
 {
     *survey = (pl_segment_survey){.newest = survey->newest};
     pl_error error = {.struct_size = sizeof error};
-    bool head_damaged;
+    bool head_damaged = false;
     if (never_begun(bytes, survey)) {
         survey->torn = true;
         return;

@@ -10,7 +10,7 @@ static bool note_pending(pl_buffer *buffer, pl_buffer_lane *lane, uint64_t posit
     if (!lane->pending) {
         if (buffer->pending_lane_count == buffer->pending_lane_capacity) {
             size_t capacity = buffer->pending_lane_capacity ? buffer->pending_lane_capacity * 2 : 16;
-            pl_buffer_lane **grown = pl_realloc(buffer->pending_lanes, capacity, sizeof *grown);
+            pl_buffer_lane **grown = pl_realloc((void *)buffer->pending_lanes, capacity, sizeof(pl_buffer_lane *));
             if (!grown)
                 return false;
             buffer->pending_lanes = grown;
@@ -137,7 +137,7 @@ static void forget_pending(pl_buffer *buffer)
     for (size_t i = 0; i < buffer->pending_lane_count; i++)
         buffer->pending_lanes[i]->pending = false;
     buffer->pending_lane_count = buffer->pending_count = 0;
-    if (buffer->pending.capacity > 4 * PL_BUFFER_WINDOW_BYTES)
+    if (buffer->pending.capacity > 4 * (size_t)PL_BUFFER_WINDOW_BYTES)
         pl_buf_release(&buffer->pending);
     else
         pl_buf_clear(&buffer->pending);

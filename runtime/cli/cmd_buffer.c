@@ -93,7 +93,7 @@ static const char *moment(int64_t unix_ns, char out[PL_TIMESTAMP_MAX])
     return out;
 }
 
-static bool list_one(const char *name, const char *path)
+static bool list_one(char *name, const char *path)
 {
     pl_buffer_totals t;
     char oldest[PL_TIMESTAMP_MAX];
@@ -130,11 +130,11 @@ static void tell_segment(void *self, const pl_buffer_file *file)
         (void)printf("ok, %zu records, %" PRIu64 " bytes\n", s->records, file->bytes);
 }
 
-static bool verify_one(const char *name, const char *path)
+static bool verify_one(char *name, const char *path)
 {
     pl_buffer_totals t;
     pl_error error = {.struct_size = sizeof error};
-    if (pl_buffer_inspect(path, &t, tell_segment, (void *)(uintptr_t)name, &error) != PL_OK) {
+    if (pl_buffer_inspect(path, &t, tell_segment, name, &error) != PL_OK) {
         (void)fprintf(stderr, "plumbline buffer: %s: %s\n", name, error.message);
         return false;
     }

@@ -128,8 +128,12 @@ bool pl_source_keep(pl_source_stage *source, pl_lane *lane, uint64_t position, p
                     .position = position,
                     .headers = emission->headers,
                     .header_count = emission->header_count};
-    pl_status status = owner ? PL_OK : pl_fail(&error, PL_HALT, "no memory");
-    if (status == PL_OK && emission->field_count)
+    if (!owner) {
+        halt_no_memory(source);
+        return false;
+    }
+    pl_status status = PL_OK;
+    if (emission->field_count)
         status = pl_encode_payload(b->scratch, emission->fields, emission->field_count, &kept.payload, &error);
     if (!pl_buffer_pending_count(b->log))
         b->pending_since_ns = pl_flow_now(source->stage.flow);
