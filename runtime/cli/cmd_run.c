@@ -287,7 +287,7 @@ static bool drain_for_reload(run *r)
     r->reload = r->reloading = false;
     for (size_t i = 0; i < r->graph_count; i++)
         pl_graph_join(r->graphs[i]);
-    return !r->quitting && r->status == PL_EXIT_DONE;
+    return !r->quitting && r->status != PL_EXIT_FAILED; /* what an earlier drain left unacknowledged ends nothing */
 }
 
 /* SIGHUP: the new files are checked while the old ones go on, which they do if there is a mistake. */

@@ -314,7 +314,7 @@ static pl_status poll_item(pl_source_stage *source, size_t index, pl_error *erro
 pl_status pl_poller_next(pl_source_stage *source, int64_t now_ns, int64_t *resume_ns, pl_error *error)
 {
     pl_poll_state *poll = &source->poll;
-    if (!poll->items && start(source, now_ns, error) != PL_OK)
+    if (!poll->items && (start(source, now_ns, error) != PL_OK || !poll->items))
         return PL_FAILED;
     if (now_ns >= poll->next_tick_ns)
         begin_tick(source, now_ns);
