@@ -206,7 +206,7 @@ static int64_t days_from_date(int year, int month, int day)
 
 bool text_time_parse(pl_str text, int64_t *unix_ns)
 {
-    const char *at = text.ptr, *end = text.ptr + text.len;
+    const char *at = text.ptr, *end = at ? at + text.len : at; /* null has no end to point at */
     int64_t ns, offset_s;
     int year, month, day, hour, minute, second;
     if (!text.ptr || !take_digits(&at, end, 4, 9999, &year) || !take(&at, end, '-') ||
