@@ -239,7 +239,7 @@ static void test_each_allocation_of_ours(void **state)
     long failed = 0;
     /* In the start one by one; a running flow takes ever the same ones, so later in growing steps. */
     for (long n = 0; came_through < 2; n += n < 400 ? 1 : 1 + n / 50) {
-        assert_true(n < 100 * LIVES_MAX);
+        assert_true(n < 100L * LIVES_MAX);
         pl_mem_fail_after(n);
         bool good = live();
         pl_mem_fail_after(-1);
