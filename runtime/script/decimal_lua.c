@@ -23,20 +23,22 @@ void pl_push_decimal(lua_State *L, const pl_decimal *value, bool number)
 
 /* ---- operands ------------------------------------------------------------------- */
 
-static int wrong_operand(lua_State *L, int index, const char *what)
+static _Noreturn void wrong_operand(lua_State *L, int index, const char *what)
 {
     switch (lua_type(L, index)) {
     case LUA_TNUMBER:
-        return luaL_error(
-            L,
-            "%s: the float %f is not exact: write it as text, decimal \"0.5\", or turn the decimal into a float "
-            "with tonumber(d)",
-            what, lua_tonumber(L, index));
+        luaL_error(L,
+                   "%s: the float %f is not exact: write it as text, decimal \"0.5\", or turn the decimal into a float "
+                   "with tonumber(d)",
+                   what, lua_tonumber(L, index));
+        break;
     case LUA_TSTRING:
-        return luaL_error(L, "%s on the text \"%s\": write decimal(x)", what, lua_tostring(L, index));
+        luaL_error(L, "%s on the text \"%s\": write decimal(x)", what, lua_tostring(L, index));
+        break;
     default:
-        return luaL_error(L, "%s: a decimal or an integer was expected, got %s", what, pl_type_name(L, index));
+        luaL_error(L, "%s: a decimal or an integer was expected, got %s", what, pl_type_name(L, index));
     }
+    abort(); /* luaL_error does not return */
 }
 
 /* A decimal or an integer; raises for all else. */

@@ -301,7 +301,7 @@ static int each_next(lua_State *L)
         status = pl_document_value(document, item.node, &value, &error);
     if (status == PL_FAILED)
         return pl_world_raise(L, &error);
-    if (status == PL_END) {
+    if (status != PL_OK) { /* PL_END */
         lua_pushnil(L);
         return 1;
     }
