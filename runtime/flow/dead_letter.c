@@ -37,13 +37,6 @@ static pl_field *headers_of(pl_stage *stage, pl_arena *arena, const pl_record *r
     return headers;
 }
 
-static void no_memory(pl_stage *stage)
-{
-    pl_error error = {.struct_size = sizeof error};
-    (void)pl_fail(&error, PL_HALT, "no memory for a dead letter");
-    pl_flow_halt(stage->flow, stage->name, &error);
-}
-
 void pl_dead_letter_add(pl_stage *stage, const pl_record *record, const pl_dead_letter *why)
 {
     if (record->flags & PL_RECORD_REPLAY)
@@ -59,7 +52,7 @@ void pl_dead_letter_add(pl_stage *stage, const pl_record *record, const pl_dead_
         stage->dead_batch = pl_flow_batch_new(&stage->flow->memory);
     pl_record *letter = stage->dead_batch ? pl_flow_batch_add(stage->dead_batch) : NULL;
     if (!letter) {
-        no_memory(stage);
+        pl_stage_halt_no_memory(stage);
         return;
     }
     pl_arena *arena = stage->dead_batch->arena;
@@ -76,7 +69,7 @@ void pl_dead_letter_add(pl_stage *stage, const pl_record *record, const pl_dead_
     };
     if (!letter->headers) {
         pl_flow_batch_cut(stage->dead_batch, stage->dead_batch->count - 1);
-        no_memory(stage);
+        pl_stage_halt_no_memory(stage);
     }
 }
 
@@ -87,5 +80,5 @@ void pl_dead_letter_flush(pl_stage *stage)
         return;
     stage->dead_batch = NULL;
     if (!pl_stage_post(stage, stage->dead_letters, batch))
-        no_memory(stage);
+        pl_stage_halt_no_memory(stage);
 }

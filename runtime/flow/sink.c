@@ -9,13 +9,6 @@ static void service_wake(void *self)
     pl_stage_note(self);
 }
 
-static void halt_no_memory(pl_sink_stage *sink)
-{
-    pl_error error = {.struct_size = sizeof error};
-    (void)pl_fail(&error, PL_HALT, "no memory");
-    pl_flow_halt(sink->stage.flow, sink->stage.name, &error);
-}
-
 /* ---- gathering ------------------------------------------------------------------ */
 
 static pl_load *load_new(uint32_t capacity)
@@ -99,7 +92,7 @@ static bool take_in(pl_sink_stage *sink)
         took = true;
         for (uint32_t r = 0; r < packet.count; r++) {
             if (wanted(sink, packet.records[r]) && !gather(sink, packet.records[r], packet.batch))
-                halt_no_memory(sink);
+                pl_stage_halt_no_memory(&sink->stage);
         }
         pl_flow_batch_unref(packet.batch);
     }
@@ -115,7 +108,7 @@ static void seal_when_due(pl_sink_stage *sink, int64_t *resume_ns)
     int64_t due_ns = sink->gathered_ns + sink->setup.batch_wait_ns;
     if (sink->ended || sink->now_ns >= due_ns) {
         if (!pl_sink_seal(sink))
-            halt_no_memory(sink);
+            pl_stage_halt_no_memory(&sink->stage);
     } else if (due_ns < *resume_ns) {
         *resume_ns = due_ns;
     }

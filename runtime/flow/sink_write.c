@@ -11,13 +11,6 @@ static void halt(pl_sink_stage *sink, const pl_error *error)
     pl_flow_halt(sink->stage.flow, sink->stage.name, error);
 }
 
-static void halt_no_memory(pl_sink_stage *sink)
-{
-    pl_error error = {.struct_size = sizeof error};
-    (void)pl_fail(&error, PL_HALT, "no memory");
-    halt(sink, &error);
-}
-
 static void load_unref(pl_load *load)
 {
     if (!load || --load->references)
@@ -220,7 +213,7 @@ static bool requeue(pl_sink_stage *sink, pl_write *write)
     pl_count(&sink->stage.account.retries, 1);
     pl_write *next = write_new(write->load, write->records, again, write->attempts);
     if (!next) {
-        halt_no_memory(sink);
+        pl_stage_halt_no_memory(&sink->stage);
         return true;
     }
     next->sequence = sequence;
@@ -286,7 +279,7 @@ void pl_sink_read_inbox(pl_sink_stage *sink)
     for (size_t i = 0; i < count; i++)
         apply(sink, &items[i]);
     if (lost)
-        halt_no_memory(sink);
+        pl_stage_halt_no_memory(&sink->stage);
 }
 
 /* ---- writing ------------------------------------------------------------------- */
@@ -320,7 +313,7 @@ static void failed(pl_sink_stage *sink, pl_write *write, const pl_error *error)
     if (error->error_class == PL_REJECT && write->count > 1 && write->open == write->count) {
         taken_remove(sink, write);
         if (!halve(sink, write))
-            halt_no_memory(sink);
+            pl_stage_halt_no_memory(&sink->stage);
         write_free(write);
         return;
     }

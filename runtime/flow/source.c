@@ -39,13 +39,6 @@ static void halt(pl_source_stage *source, const pl_error *error)
     pl_flow_halt(source->stage.flow, source->stage.name, error);
 }
 
-static void halt_no_memory(pl_source_stage *source)
-{
-    pl_error error = {.struct_size = sizeof error};
-    (void)pl_fail(&error, PL_HALT, "no memory");
-    halt(source, &error);
-}
-
 /* ---- lanes ------------------------------------------------------------------------ */
 
 static bool grow(pl_lane ***list, size_t capacity)
@@ -118,7 +111,7 @@ void pl_source_publish(pl_source_stage *source)
     pl_stage *stage = &source->stage;
     pl_port *port = pl_stage_port(stage, NULL);
     if (!add_marks(source, port))
-        halt_no_memory(source);
+        pl_stage_halt_no_memory(&source->stage);
     pl_flow_batch *batch = source->building;
     source->building = NULL;
     if (!batch)
@@ -129,7 +122,7 @@ void pl_source_publish(pl_source_stage *source)
             pl_ack_pass(batch->records[i]->ack, edges);
     }
     if (!pl_stage_send(stage, port, batch))
-        halt_no_memory(source);
+        pl_stage_halt_no_memory(&source->stage);
 }
 
 /* ---- what is settled ---------------------------------------------------------------- */

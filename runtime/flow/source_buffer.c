@@ -34,13 +34,6 @@ static void halt(pl_source_stage *source, const pl_error *error)
     pl_flow_halt(source->stage.flow, source->stage.name, error);
 }
 
-static void halt_no_memory(pl_source_stage *source)
-{
-    pl_error error = {.struct_size = sizeof error};
-    (void)pl_fail(&error, PL_HALT, "no memory");
-    halt(source, &error);
-}
-
 static void sooner(int64_t *resume_ns, int64_t at_ns)
 {
     *resume_ns = at_ns < *resume_ns ? at_ns : *resume_ns;
@@ -129,7 +122,7 @@ bool pl_source_keep(pl_source_stage *source, pl_lane *lane, uint64_t position, p
                     .headers = emission->headers,
                     .header_count = emission->header_count};
     if (!owner) {
-        halt_no_memory(source);
+        pl_stage_halt_no_memory(&source->stage);
         return false;
     }
     pl_status status = PL_OK;
@@ -285,7 +278,7 @@ static void give_record(pl_source_stage *source, pl_lane *lane, const pl_kept *k
     if (kept->header_count) {
         pl_field *headers = pl_arena_alloc(scratch, kept->header_count * sizeof *headers);
         if (!headers) {
-            halt_no_memory(source);
+            pl_stage_halt_no_memory(&source->stage);
             return;
         }
         pl_entry_headers(kept, headers);
@@ -317,7 +310,7 @@ static bool give_batch(pl_source_stage *source)
         if (lane && kept.kind == PL_KEPT_RECORD)
             give_record(source, lane, &kept);
         else if (!lane || !give_gap(source, lane, &kept))
-            halt_no_memory(source);
+            pl_stage_halt_no_memory(&source->stage);
         if (atomic_load(&source->stage.flow->halted))
             break;
     }

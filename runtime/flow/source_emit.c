@@ -9,13 +9,6 @@
 
 enum { SHOWN_MAX = 80 };
 
-static void no_memory(pl_source_stage *source)
-{
-    pl_error error = {.struct_size = sizeof error};
-    (void)pl_fail(&error, PL_HALT, "no memory");
-    pl_flow_halt(source->stage.flow, source->stage.name, &error);
-}
-
 /* Seconds until the year 2262, where a count of nanoseconds ends; what is more is milli-, then micro-, then
  * nanoseconds. */
 static bool time_of_number(int64_t number, int64_t *time_ns)
@@ -159,14 +152,14 @@ bool pl_source_hand_over(pl_source_stage *source, pl_lane *lane, uint64_t positi
 {
     pl_record *record = pl_source_begin(source) ? pl_flow_batch_add(source->building) : NULL;
     if (!record) {
-        no_memory(source);
+        pl_stage_halt_no_memory(&source->stage);
         return false;
     }
     pl_error error = {.struct_size = sizeof error};
     pl_status status = fill(source->building, record, emission, lane, &error);
     record->position = position;
     if (!track(source, lane, record, emission->flags)) {
-        no_memory(source);
+        pl_stage_halt_no_memory(&source->stage);
         return false;
     }
     if (status == PL_OK)

@@ -14,6 +14,13 @@ void pl_stage_note(pl_stage *stage)
         stage->wake(stage->driver);
 }
 
+void pl_stage_halt_no_memory(pl_stage *stage)
+{
+    pl_error error = {.struct_size = sizeof error};
+    (void)pl_fail(&error, PL_HALT, "no memory");
+    pl_flow_halt(stage->flow, stage->name, &error);
+}
+
 bool pl_stage_take_note(pl_stage *stage)
 {
     return atomic_exchange(&stage->noted, false);

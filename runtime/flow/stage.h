@@ -67,6 +67,8 @@ struct pl_stage {
 
 /* [any] Something happened that concerns the stage: step it again. */
 void pl_stage_note(pl_stage *stage);
+/* [the stage's thread] Memory ran out in the middle of something: the pipeline halts. */
+void pl_stage_halt_no_memory(pl_stage *stage);
 /* Clears the note; true if there was one. The driver calls it before a step. */
 bool pl_stage_take_note(pl_stage *stage);
 

@@ -10,13 +10,6 @@ static void halt(pl_transform_stage *transform, const pl_error *error)
     pl_flow_halt(transform->stage.flow, transform->stage.name, error);
 }
 
-static void halt_no_memory(pl_transform_stage *transform)
-{
-    pl_error error = {.struct_size = sizeof error};
-    (void)pl_fail(&error, PL_HALT, "no memory");
-    halt(transform, &error);
-}
-
 /* ---- out -------------------------------------------------------------------- */
 
 /* How far the lane has come for those downstream: not beyond what is still buffered or deferred here, or to come by
@@ -109,7 +102,7 @@ static void publish(pl_transform_stage *transform)
 {
     pl_stage *stage = &transform->stage;
     if (transform->marks_wanted && !find_news(transform)) {
-        halt_no_memory(transform);
+        pl_stage_halt_no_memory(&transform->stage);
         return;
     }
     for (uint32_t p = stage->port_count; p-- > 0;) { /* the main one last: others point into it */
@@ -122,7 +115,7 @@ static void publish(pl_transform_stage *transform)
             continue;
         }
         if (transform->news_count && !add_marks(transform, batch)) {
-            halt_no_memory(transform);
+            pl_stage_halt_no_memory(&transform->stage);
             return;
         }
         if (!*batch || (!(*batch)->count && !(*batch)->mark_count))
@@ -130,7 +123,7 @@ static void publish(pl_transform_stage *transform)
         pl_flow_batch *sent = *batch;
         *batch = NULL;
         if (!pl_stage_send(stage, &stage->ports[p], sent))
-            halt_no_memory(transform);
+            pl_stage_halt_no_memory(&transform->stage);
     }
     pl_dead_letter_flush(stage);
 }
@@ -188,7 +181,7 @@ static void run_packet(pl_transform_stage *transform, const pl_packet *packet, u
     }
     transform->ran += packet->count;
     if (!pl_merge_observe(merge, packet, input, transform->listened_ns))
-        halt_no_memory(transform);
+        pl_stage_halt_no_memory(&transform->stage);
 }
 
 /* false: there is none. */
@@ -208,7 +201,7 @@ static bool take_packet(pl_transform_stage *transform, uint32_t *records)
     transform->heard_ns = transform->now_ns;
     if (transform->setup.ordered) {
         if (!pl_merge_take(&transform->merge, &packet, input, transform->listened_ns))
-            halt_no_memory(transform);
+            pl_stage_halt_no_memory(&transform->stage);
     } else {
         run_packet(transform, &packet, input);
     }
@@ -242,7 +235,7 @@ static void take_snapshot(pl_transform_stage *transform)
     if (pl_script_save(transform->script, &state, &error) != PL_OK)
         halt(transform, &error);
     else if (!pl_checkpoint_take(&transform->checkpoint, pl_buf_str(&state), &transform->merge, transform->now_ns))
-        halt_no_memory(transform);
+        pl_stage_halt_no_memory(&transform->stage);
     pl_buf_release(&state);
 }
 
@@ -388,7 +381,7 @@ static pl_stepped work(pl_transform_stage *transform)
     if (atomic_load(&stage->flow->aborting))
         return pl_step_done();
     if (!transform->started && !start(transform)) {
-        halt_no_memory(transform);
+        pl_stage_halt_no_memory(&transform->stage);
         return pl_step_done();
     }
     if (transform->drained)
