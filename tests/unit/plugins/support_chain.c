@@ -122,3 +122,27 @@ char *chain_serve(const web_request *request)
     free(body);
     return text;
 }
+
+stub *host;
+
+int chain_open_host(void **state)
+{
+    (void)state;
+    chain_reset();
+    host = stub_open("chainlink", STUB_SOURCE);
+    web_install(host);
+    web_serve(chain_serve);
+    return 0;
+}
+
+int chain_close_host(void **state)
+{
+    (void)state;
+    stub_close(&host);
+    web_clear();
+    return 0;
+}
+
+const char chain_two_feeds[] = "{ rpc: \"http://127.0.0.1:1/secret\", feeds: ["
+                               "{ pair: ETH-USD, proxy: \"" ETH_PROXY "\", heartbeat: 1h, deviation: 0.5% }, "
+                               "{ pair: BTC-USD, proxy: \"" BTC_PROXY "\" } ] }";

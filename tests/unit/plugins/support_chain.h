@@ -33,6 +33,13 @@ typedef struct chain_node {
 } chain_node;
 extern chain_node node;
 
+/* Set up and tear down of a test: `host` has the chainlink plugin, whose requests go to the node. */
+extern stub *host;
+int chain_open_host(void **state);
+int chain_close_host(void **state);
+/* Options with the feeds of both proxies. */
+extern const char chain_two_feeds[];
+
 void chain_reset(void);
 /* For web_serve. */
 char *chain_serve(const web_request *request);

@@ -3,29 +3,6 @@
 
 #include <stdlib.h>
 
-static stub *host;
-
-static int open_host(void **state)
-{
-    (void)state;
-    chain_reset();
-    host = stub_open("chainlink", STUB_SOURCE);
-    web_install(host);
-    web_serve(chain_serve);
-    return 0;
-}
-static int close_host(void **state)
-{
-    (void)state;
-    stub_close(&host);
-    web_clear();
-    return 0;
-}
-
-static const char two_feeds[] = "{ rpc: \"http://127.0.0.1:1/secret\", feeds: ["
-                                "{ pair: ETH-USD, proxy: \"" ETH_PROXY "\", heartbeat: 1h, deviation: 0.5% }, "
-                                "{ pair: BTC-USD, proxy: \"" BTC_PROXY "\" } ] }";
-
 static void assert_failed(pl_status status, int32_t error_class, const char *part)
 {
     assert_int_equal(status, PL_FAILED);
@@ -46,7 +23,7 @@ static void poll_fails(int32_t error_class, const char *part)
 static void a_poll_gives_a_record_a_feed_at_one_block(void **state)
 {
     (void)state;
-    stub_create(host, two_feeds);
+    stub_create(host, chain_two_feeds);
     assert_int_equal(host->component->poller->count(host->self), 1);
     assert_int_equal(host->component->poller->every_ns(host->self), INT64_C(12000000000));
     assert_int_equal(stub_poll(host, 0), PL_OK);
@@ -80,7 +57,7 @@ static void answers_are_matched_by_id(void **state)
 {
     (void)state;
     node.backwards = true;
-    stub_create(host, two_feeds);
+    stub_create(host, chain_two_feeds);
     assert_int_equal(stub_poll(host, 0), PL_OK);
     assert_non_null(strstr(stub_json(host, 0), "\"pair\":\"ETH-USD\""));
     assert_non_null(strstr(stub_json(host, 0), "\"answer_raw\":\"304359857420\""));
@@ -166,7 +143,7 @@ static void a_bad_round_costs_only_its_feed(void **state)
          "0000000000000000000000000000000000000000000000000000000000000001", TIME_S, TIME_S,
          "the round id is above 80 bits"},
     };
-    stub_create(host, two_feeds);
+    stub_create(host, chain_two_feeds);
     size_t expected = 0;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         chain_make_round(node.eth_round, cases[i].round_id, cases[i].answer, cases[i].started, cases[i].updated);
@@ -196,7 +173,7 @@ static void a_bad_round_costs_only_its_feed(void **state)
 static void trouble_of_the_node_is_tried_again(void **state)
 {
     (void)state;
-    stub_create(host, two_feeds);
+    stub_create(host, chain_two_feeds);
     assert_int_equal(stub_poll(host, 0), PL_OK);
     stub_clear(host);
     node.btc_error = LIMITED; /* nothing is emitted: the poll is going to be repeated */
@@ -243,7 +220,7 @@ static void what_is_no_batch_is_refused(void **state)
         {"[{\"id\":1,\"result\":17}]", PL_REJECT, "eth_chainId is no number"},
         {"[{\"id\":1,\"result\":\"0xfffffffffffffffff\"}]", PL_REJECT, "eth_chainId is no number"},
     };
-    stub_create(host, two_feeds);
+    stub_create(host, chain_two_feeds);
     web_serve(serve_text);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         answer_text = (char *)(uintptr_t)cases[i].text;
@@ -256,14 +233,14 @@ static void start_halts(const char *part, const char *option)
 {
     poll_fails(PL_HALT, part);
     assert_string_equal(host->error.option, option);
-    stub_restart(host, two_feeds);
+    stub_restart(host, chain_two_feeds);
     chain_reset();
 }
 
 static void the_first_poll_checks_the_contracts(void **state)
 {
     (void)state;
-    stub_create(host, two_feeds);
+    stub_create(host, chain_two_feeds);
     node.chain_id = "0x5";
     start_halts("the node is on chain 5; expected chain 1", "chain_id");
     node.btc_description = "DOGE / USD";
@@ -300,7 +277,7 @@ static void without_block_hashes_the_number_is_checked(void **state)
 {
     (void)state;
     node.no_hashes = true;
-    stub_create(host, two_feeds);
+    stub_create(host, chain_two_feeds);
     assert_int_equal(stub_poll(host, 0), PL_OK);
     assert_true(stub_logged(host, "EIP-1898"));
     assert_int_equal(host->emitted_count, 2);
@@ -317,7 +294,7 @@ static void without_block_hashes_the_number_is_checked(void **state)
 static void a_round_that_goes_back_is_told(void **state)
 {
     (void)state;
-    stub_create(host, two_feeds);
+    stub_create(host, chain_two_feeds);
     assert_int_equal(stub_poll(host, 0), PL_OK);
     chain_make_round(node.eth_round, "0000000000000000000000000000000000000000000000050000000000003315",
                      "0000000000000000000000000000000000000000000000000000000000000001", TIME_S, TIME_S);
@@ -374,7 +351,7 @@ static void impossible_options_are_refused(void **state)
            "feeds[0].deviation", "not negative");
 }
 
-#define WITH_HOST(test) cmocka_unit_test_setup_teardown(test, open_host, close_host)
+#define WITH_HOST(test) cmocka_unit_test_setup_teardown(test, chain_open_host, chain_close_host)
 
 int main(void)
 {

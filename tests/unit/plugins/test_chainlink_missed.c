@@ -3,29 +3,6 @@
 
 #include <stdlib.h>
 
-static stub *host;
-
-static int open_host(void **state)
-{
-    (void)state;
-    chain_reset();
-    host = stub_open("chainlink", STUB_SOURCE);
-    web_install(host);
-    web_serve(chain_serve);
-    return 0;
-}
-static int close_host(void **state)
-{
-    (void)state;
-    stub_close(&host);
-    web_clear();
-    return 0;
-}
-
-static const char two_feeds[] = "{ rpc: \"http://127.0.0.1:1/secret\", feeds: ["
-                                "{ pair: ETH-USD, proxy: \"" ETH_PROXY "\", heartbeat: 1h, deviation: 0.5% }, "
-                                "{ pair: BTC-USD, proxy: \"" BTC_PROXY "\" } ] }";
-
 static void set_eth_round(uint64_t phase, uint64_t round)
 {
     char id[2 * 32 + 1];
@@ -60,7 +37,7 @@ static void poll_gives(const char *rounds)
 static void rounds_between_two_polls_are_read(void **state)
 {
     (void)state;
-    stub_create(host, two_feeds);
+    stub_create(host, chain_two_feeds);
     poll_gives("13078");
     set_eth_round(5, 13079);
     poll_gives("13079");
@@ -79,7 +56,7 @@ static void rounds_between_two_polls_are_read(void **state)
 static void trouble_with_missed_rounds_costs_no_sample(void **state)
 {
     (void)state;
-    stub_create(host, two_feeds);
+    stub_create(host, chain_two_feeds);
     poll_gives("13078");
     set_eth_round(5, 13081);
     node.missed_error = LIMITED;
@@ -96,13 +73,13 @@ static void restart_after(int64_t tick, bool settled)
     pl_error error = {.struct_size = sizeof error};
     if (settled)
         assert_int_equal(host->component->poller->commit(host->self, tick, &error), PL_OK);
-    stub_restart(host, two_feeds);
+    stub_restart(host, chain_two_feeds);
 }
 
 static void what_was_settled_is_where_a_restart_goes_on(void **state)
 {
     (void)state;
-    stub_create(host, two_feeds);
+    stub_create(host, chain_two_feeds);
     poll_gives("13078");
     int64_t first = host->unix_now;
     stub_advance(host, 12000000000);
@@ -122,7 +99,7 @@ static void what_was_settled_is_where_a_restart_goes_on(void **state)
 static void a_gap_beyond_the_bound_is_told_once(void **state)
 {
     (void)state;
-    stub_create(host, two_feeds);
+    stub_create(host, chain_two_feeds);
     poll_gives("13078");
     set_eth_round(5, 15000);
     assert_int_equal(stub_poll(host, 0), PL_OK);
@@ -138,7 +115,7 @@ static void a_gap_beyond_the_bound_is_told_once(void **state)
     assert_true(node.max_batch <= 50);
 }
 
-#define WITH_HOST(test) cmocka_unit_test_setup_teardown(test, open_host, close_host)
+#define WITH_HOST(test) cmocka_unit_test_setup_teardown(test, chain_open_host, chain_close_host)
 
 int main(void)
 {
