@@ -20,6 +20,7 @@
  * marked "frozen" never change.
  *
  * Changelog
+ *   0.3  pl.txn/1 of the host, of sources and of sinks; pl_component.extension may be asked with self NULL.
  *   0.2  pl_json.valid, pl_poller.commit.
  *   0.1  first version.
  */
@@ -37,7 +38,7 @@ extern "C" {
 
 #define PL_MAGIC 0x314E4C50u /* "PLN1", little endian */
 #define PL_ABI_MAJOR 0u      /* differs from the host's: refused */
-#define PL_ABI_MINOR 2u      /* above the host's: refused */
+#define PL_ABI_MINOR 3u      /* above the host's: refused */
 #define PL_HAS(p, m) ((p)->struct_size >= offsetof(__typeof__(*(p)), m) + sizeof((p)->m))
 
 /* ---- Status and errors ------------------------------------------------- */
@@ -255,6 +256,12 @@ typedef struct pl_store { /* "pl.store/1": small values that survive a restart, 
     pl_status (*put)(const pl_host *, pl_str key, pl_str value, pl_error *);
 } pl_store;
 
+typedef struct pl_txn { /* "pl.txn/1", since 0.3. NULL: this instance takes no part in an exactly-once pipeline */
+    uint32_t struct_size;
+    const char *pipeline;    /* its name; lives as long as the instance */
+    int64_t commit_every_ns; /* how long a transaction lasts, about */
+} pl_txn;
+
 /* ---- What a plugin provides --------------------------------------------- */
 
 enum {
@@ -304,6 +311,51 @@ typedef struct pl_rewind { /* "pl.rewind/1": for `state: { rebuild: 3h }` */
     pl_status (*rewind)(void *self, int64_t span_ns, pl_error *);
 } pl_rewind;
 
+/* `delivery: exactly_once`: records and the positions they came from become visible together.
+ *
+ * The core asks each source and the one sink for "pl.txn/1", and gives them the host's "pl.txn/1". When a commit is
+ * due, sources hand over nothing more until all that they handed over is settled; in a transaction that means written,
+ * not yet visible. So a transaction holds all that came of its inputs. After a PL_RETRY of write, flush, settle, begin
+ * or commit the core calls abort, destroys the instances, and starts over with new ones from what is committed. */
+typedef struct pl_txn_position { /* frozen */
+    pl_str lane;                 /* its name, as lane_open was given it */
+    uint64_t position;           /* the last that is settled in it */
+} pl_txn_position;
+enum {
+    PL_TXN_KEEPS_POSITIONS = 1u << 0 /* of a sink: `position` tells what commit stored (a database). Without it the
+                                        source's own group keeps them, and commit is given a group token (kafka) */
+};
+typedef struct pl_txn_sink { /* "pl.txn/1" of a sink */
+    uint32_t struct_size, flags;
+    /* [worker] Before the first write of a transaction, and before a commit without writes. PL_AGAIN: not yet, wait for
+     * wake or a tick. Where the store has it so, a transaction that a former instance left open is aborted here. */
+    pl_status (*begin)(void *self, pl_error *);
+    /* [worker] After flush said PL_OK, with each lane that has a new position, once. PL_AGAIN: deadline passed; called
+     * again with the same. PL_RETRY: aborted, or nobody knows: the core starts over. PL_HALT: fenced by another
+     * instance, or impossible. group_token is null with PL_TXN_KEEPS_POSITIONS. */
+    pl_status (*commit)(void *self, const pl_txn_position *, uint32_t count, pl_str group_token, int64_t deadline_ns,
+                        pl_error *);
+    /* [worker] Nothing of this transaction may become visible. Called once, also after interrupt; then destroy. */
+    pl_status (*abort)(void *self, pl_error *);
+    /* [worker] PL_TXN_KEEPS_POSITIONS only; between any two calls. PL_OK: *position, the last that was committed for
+     * the lane. PL_END: none is. PL_AGAIN: not yet. PL_RETRY: asked again later. */
+    pl_status (*position)(void *self, pl_str lane, uint64_t *position, pl_error *);
+    /* [main] No I/O. Whether positions of this source can be committed here: without PL_TXN_KEEPS_POSITIONS, and then
+     * source_config is of the same plugin's source. PL_BAD_CONFIG says why not; the option is the sink's. May be NULL.
+     */
+    pl_status (*check)(const void *config, const void *source_config, pl_error *);
+} pl_txn_sink;
+typedef struct pl_txn_source {   /* "pl.txn/1" of a source */
+    uint32_t struct_size, flags; /* flags: 0 */
+    /* [worker] Between two calls of next, once for each lane that was opened and not closed since: go on behind
+     * `position` (UINT64_MAX: where the source itself would begin). Nothing of a lane is handed over before that call.
+     * pl_source.commit is not used. */
+    pl_status (*seek)(void *self, uint32_t lane, uint64_t position, pl_error *);
+    /* [worker] Also within lane_close. What a sink of the same system commits positions with: for Kafka the serialized
+     * metadata of the consumer group. Lives until the next call. NULL: there is none. */
+    pl_status (*group_token)(void *self, pl_str *token, pl_error *);
+} pl_txn_source;
+
 /* Extension of a source or sink that keeps files open. */
 typedef struct pl_reopen { /* "pl.reopen/1": SIGUSR1, after a log rotation */
     uint32_t struct_size;
@@ -326,7 +378,9 @@ typedef struct pl_component {
     const pl_source *source;     /* exactly one of the three */
     const pl_poller *poller;
     const pl_sink *sink;
-    const void *(*extension)(void *self, const char *id); /* [main] "pl.rewind/1"; or NULL */
+    /* [main] "pl.rewind/1", "pl.txn/1", "pl.reopen/1"; NULL: not here. Since 0.3 self may be NULL: `check` asks what
+     * there is before anything is created, and calls only what needs no self. May be NULL. */
+    const void *(*extension)(void *self, const char *id);
 } pl_component;
 
 typedef struct pl_plugin {
