@@ -3,6 +3,7 @@
 #ifndef PL_CLI_CLI_H
 #define PL_CLI_CLI_H
 #include <config/pipeline.h>
+#include <getopt.h>
 #include <plugin/loader.h>
 
 enum { PL_EXIT_DONE = 0, PL_EXIT_FAILED = 1, PL_EXIT_USAGE = 2, PL_EXIT_UNSETTLED = 3 };
@@ -31,6 +32,32 @@ typedef struct pl_cli_files {
     pl_override overrides[PL_CLI_OVERRIDES_MAX];
     size_t override_count;
 } pl_cli_files;
+
+/* A command's options: its own, and those that commands share, so far as it lists them. */
+typedef struct pl_cli_command {
+    const char *name, *help;
+    const struct option *options;        /* PL_CLI_SET, PL_CLI_PLUGIN_DIR, PL_CLI_HELP and its own; ends with {0} */
+    int (*take)(void *self, int option); /* one of its own, its value in optarg. -1: go on, else the exit code */
+    void *self;
+} pl_cli_command;
+#define PL_CLI_SET                                                                                                     \
+    {                                                                                                                  \
+        "set", required_argument, NULL, 's'                                                                            \
+    }
+#define PL_CLI_PLUGIN_DIR                                                                                              \
+    {                                                                                                                  \
+        "plugin-dir", required_argument, NULL, 'P'                                                                     \
+    }
+#define PL_CLI_HELP                                                                                                    \
+    {                                                                                                                  \
+        "help", no_argument, NULL, 'h'                                                                                 \
+    }
+/* Takes all options; --set goes to files, which may be NULL where there is none. -1: go on at argv[optind], else the
+ * exit code. */
+int pl_cli_options(const pl_cli_command *command, int argc, char **argv, pl_cli_files *files);
+/* What is left of argv are pipeline files. -1: one at least, and not too many; else the exit code. */
+int pl_cli_want_files(const pl_cli_command *command, int argc);
+
 /* Loads each path; all mistakes go to diags. */
 void pl_cli_load(pl_cli_files *files, char *const *paths, size_t count, pl_diags *diags);
 void pl_cli_unload(pl_cli_files *files);

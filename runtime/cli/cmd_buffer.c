@@ -3,7 +3,6 @@
 #include <buffer/inspect.h>
 #include <cli/cli.h>
 #include <dirent.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -186,28 +185,23 @@ static int run(bool verify, char *const *paths, size_t count, const char *data_d
     return good ? PL_EXIT_DONE : PL_EXIT_FAILED;
 }
 
+static int take_data_dir(void *self, int option)
+{
+    (void)option; /* the only one */
+    *(const char **)self = optarg;
+    return -1;
+}
+
 int pl_cmd_buffer(int argc, char **argv)
 {
-    static const struct option options[] = {{"data-dir", required_argument, NULL, 'D'},
-                                            {"set", required_argument, NULL, 's'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
+    static const struct option options[] = {{"data-dir", required_argument, NULL, 'D'}, PL_CLI_SET, PL_CLI_HELP, {0}};
     static pl_cli_files files;
     const char *data_dir = NULL;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        if (option == 'h') {
-            (void)fputs(help, stdout);
-            return PL_EXIT_DONE;
-        }
-        if (option == '?')
-            return PL_EXIT_USAGE;
-        if (option == 'D')
-            data_dir = optarg;
-        else if (files.override_count == PL_CLI_OVERRIDES_MAX)
-            return pl_cli_usage("buffer", "at most %d --set", PL_CLI_OVERRIDES_MAX);
-        else
-            files.overrides[files.override_count++] = (pl_override){optarg, false};
-    }
+    const pl_cli_command command = {
+        .name = "buffer", .help = help, .options = options, .take = take_data_dir, .self = (void *)&data_dir};
+    int status = pl_cli_options(&command, argc, argv, &files);
+    if (status >= 0)
+        return status;
     const char *verb = optind < argc ? argv[optind++] : "";
     bool verify = strcmp(verb, "verify") == 0;
     if (!verify && strcmp(verb, "list") != 0)

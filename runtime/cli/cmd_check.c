@@ -1,6 +1,5 @@
 #include <base/log.h>
 #include <cli/cli.h>
-#include <getopt.h>
 #include <graph/graph.h>
 
 static const char help[] =
@@ -35,27 +34,12 @@ static int check(pl_cli_files *files, char *const *paths, size_t count)
 
 int pl_cmd_check(int argc, char **argv)
 {
-    static const struct option options[] = {{"set", required_argument, NULL, 's'},
-                                            {"plugin-dir", required_argument, NULL, 'P'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
-    pl_cli_files files = {0};
+    static const struct option options[] = {PL_CLI_SET, PL_CLI_PLUGIN_DIR, PL_CLI_HELP, {0}};
+    const pl_cli_command command = {.name = "check", .help = help, .options = options};
+    static pl_cli_files files;
     pl_log_setup(PL_LOG_TEXT, PL_WARN, NULL);
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        if (option == 'h') {
-            (void)fputs(help, stdout);
-            return PL_EXIT_DONE;
-        }
-        if (option == '?')
-            return PL_EXIT_USAGE;
-        if (option == 'P')
-            pl_cli_add_plugin_dir(optarg);
-        else if (files.override_count < PL_CLI_OVERRIDES_MAX)
-            files.overrides[files.override_count++].text = optarg;
-    }
-    if (optind == argc)
-        return pl_cli_usage("check", "name at least one pipeline file");
-    if (argc - optind > PL_CLI_FILES_MAX)
-        return pl_cli_usage("check", "at most %d files at once", PL_CLI_FILES_MAX);
-    return check(&files, argv + optind, (size_t)(argc - optind));
+    int status = pl_cli_options(&command, argc, argv, &files);
+    if (status < 0)
+        status = pl_cli_want_files(&command, argc);
+    return status < 0 ? check(&files, argv + optind, (size_t)(argc - optind)) : status;
 }

@@ -1,6 +1,5 @@
 #include <cli/cli.h>
 #include <config/options.h>
-#include <getopt.h>
 
 static const char help[] =
     "usage: plumbline plugins [--plugin-dir DIR] [NAME]\n\n"
@@ -55,23 +54,17 @@ static int describe(pl_loader *loader, const char *name)
 
 int pl_cmd_plugins(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"plugin-dir", required_argument, NULL, 'P'}, {"help", no_argument, NULL, 'h'}, {0}};
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        if (option == 'h') {
-            (void)fputs(help, stdout);
-            return PL_EXIT_DONE;
-        }
-        if (option == '?')
-            return PL_EXIT_USAGE;
-        pl_cli_add_plugin_dir(optarg);
-    }
+    static const struct option options[] = {PL_CLI_PLUGIN_DIR, PL_CLI_HELP, {0}};
+    const pl_cli_command command = {.name = "plugins", .help = help, .options = options};
+    int status = pl_cli_options(&command, argc, argv, NULL);
+    if (status >= 0)
+        return status;
     if (argc - optind > 1)
         return pl_cli_usage("plugins", "one name at most");
     pl_loader *loader = pl_loader_new(pl_cli_plugin_dirs());
     if (!loader)
         return PL_EXIT_FAILED;
-    int status = optind < argc ? describe(loader, argv[optind]) : list(loader);
+    status = optind < argc ? describe(loader, argv[optind]) : list(loader);
     pl_loader_free(&loader);
     return status;
 }

@@ -4,7 +4,6 @@
 #include <cli/live.h>
 #include <cli/summary.h>
 #include <errno.h>
-#include <getopt.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -37,6 +36,7 @@ typedef struct run {
     pl_log_format log_format;
     int64_t seed;
     bool seed_given;
+    int log_level;
     pl_loader *loader;
     pl_graph *graphs[PL_CLI_FILES_MAX];
     size_t graph_count;
@@ -391,14 +391,14 @@ static int run_all(run *r)
 /* ---- the command line ------------------------------------------------------------------ */
 
 static const struct option options[] = {{"for", required_argument, NULL, 'f'},
-                                        {"set", required_argument, NULL, 's'},
                                         {"summary", required_argument, NULL, 'S'},
                                         {"log-format", required_argument, NULL, 'l'},
                                         {"log-level", required_argument, NULL, 'L'},
                                         {"data-dir", required_argument, NULL, 'd'},
-                                        {"plugin-dir", required_argument, NULL, 'P'},
                                         {"seed", required_argument, NULL, 'n'},
-                                        {"help", no_argument, NULL, 'h'},
+                                        PL_CLI_SET,
+                                        PL_CLI_PLUGIN_DIR,
+                                        PL_CLI_HELP,
                                         {0}};
 
 static int level_of(const char *word)
@@ -410,20 +410,15 @@ static int level_of(const char *word)
     return -1;
 }
 
-/* -1: go on; else the exit code. */
-static int take_option(run *r, int option, int *level)
+static int take_option(void *self, int option)
 {
+    run *r = self;
     pl_error error = {.struct_size = sizeof error};
     char *end = NULL;
     switch (option) {
     case 'f':
         if (pl_parse_duration(PL_S(optarg), &r->for_ns, &error) != PL_OK || r->for_ns <= 0)
             return pl_cli_usage("run", "--for wants a duration such as 30s, not '%s'", optarg);
-        return -1;
-    case 's':
-        if (r->files.override_count == PL_CLI_OVERRIDES_MAX)
-            return pl_cli_usage("run", "more than %d times --set", PL_CLI_OVERRIDES_MAX);
-        r->files.overrides[r->files.override_count++].text = optarg;
         return -1;
     case 'S':
         r->summary = optarg;
@@ -434,46 +429,36 @@ static int take_option(run *r, int option, int *level)
             return pl_cli_usage("run", "--log-format is text or json, not '%s'", optarg);
         return -1;
     case 'L':
-        *level = level_of(optarg);
-        return *level < 0 ? pl_cli_usage("run", "--log-level is debug, info, warn or error, not '%s'", optarg) : -1;
+        r->log_level = level_of(optarg);
+        return r->log_level < 0 ? pl_cli_usage("run", "--log-level is debug, info, warn or error, not '%s'", optarg)
+                                : -1;
     case 'd':
         r->data_dir = optarg;
         return -1;
-    case 'P':
-        pl_cli_add_plugin_dir(optarg);
-        return -1;
-    case 'n':
+    default: /* --seed */
         r->seed = strtoll(optarg, &end, 10);
         r->seed_given = true;
         return *end || end == optarg ? pl_cli_usage("run", "--seed wants a whole number, not '%s'", optarg) : -1;
-    case 'h':
-        (void)fputs(help, stdout);
-        return PL_EXIT_DONE;
-    default:
-        return PL_EXIT_USAGE;
     }
 }
 
 int pl_cmd_run(int argc, char **argv)
 {
     static run r; /* large */
-    int level = PL_INFO;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        int status = take_option(&r, option, &level);
-        if (status >= 0)
-            return status;
-    }
-    if (optind == argc)
-        return pl_cli_usage("run", "name at least one pipeline file");
-    if (argc - optind > PL_CLI_FILES_MAX)
-        return pl_cli_usage("run", "at most %d files at once", PL_CLI_FILES_MAX);
+    r.log_level = PL_INFO;
+    const pl_cli_command command = {.name = "run", .help = help, .options = options, .take = take_option, .self = &r};
+    int status = pl_cli_options(&command, argc, argv, &r.files);
+    if (status < 0)
+        status = pl_cli_want_files(&command, argc);
+    if (status >= 0)
+        return status;
     r.paths = argv + optind;
     r.path_count = (size_t)(argc - optind);
-    pl_log_setup(r.log_format, level, NULL);
+    pl_log_setup(r.log_format, r.log_level, NULL);
     r.loader = pl_loader_new(pl_cli_plugin_dirs());
     if (!r.loader)
         return PL_EXIT_FAILED;
-    int status = run_all(&r);
+    status = run_all(&r);
     pl_loader_free(&r.loader);
     return status;
 }

@@ -1,7 +1,6 @@
 /* plumbline test [--filter TEXT] [--verbose] PATH... */
 
 #include <cli/cli.h>
-#include <getopt.h>
 #include <script/tester.h>
 
 static const char usage[] =
@@ -34,33 +33,27 @@ static int run_paths(pl_tester *tester, char **paths, int count)
     return bad ? bad : tester->failed > 0;
 }
 
+static int take_option(void *self, int option)
+{
+    pl_tester *tester = self;
+    if (option == 'f')
+        tester->filter = optarg;
+    else
+        tester->verbose = true;
+    return -1;
+}
+
 int pl_cmd_test(int argc, char **argv)
 {
-    static const struct option options[] = {{"filter", required_argument, NULL, 'f'},
-                                            {"verbose", no_argument, NULL, 'v'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"filter", required_argument, NULL, 'f'}, {"verbose", no_argument, NULL, 'v'}, PL_CLI_HELP, {0}};
     pl_tester tester = {.out = stdout};
-    optind = 1;
-    for (int option; (option = getopt_long(argc, argv, "f:vh", options, NULL)) != -1;) {
-        switch (option) {
-        case 'f':
-            tester.filter = optarg;
-            break;
-        case 'v':
-            tester.verbose = true;
-            break;
-        case 'h':
-            (void)fputs(usage, stdout);
-            return 0;
-        default:
-            (void)fputs("try 'plumbline test --help'\n", stderr);
-            return 2;
-        }
-    }
-    if (optind == argc) {
-        (void)fputs("plumbline test: no path given; try 'plumbline test scripts/'\n", stderr);
-        return 2;
-    }
+    const pl_cli_command command = {
+        .name = "test", .help = usage, .options = options, .take = take_option, .self = &tester};
+    int status = pl_cli_options(&command, argc, argv, NULL);
+    if (status >= 0)
+        return status;
+    if (optind == argc)
+        return pl_cli_usage("test", "name at least one test or folder, such as scripts/");
     return run_paths(&tester, argv + optind, argc - optind);
 }

@@ -99,6 +99,39 @@ int pl_cli_usage(const char *subcommand, const char *format, ...)
     return PL_EXIT_USAGE;
 }
 
+int pl_cli_options(const pl_cli_command *command, int argc, char **argv, pl_cli_files *files)
+{
+    for (int option; (option = getopt_long(argc, argv, "h", command->options, NULL)) != -1;) {
+        int status = -1;
+        if (option == '?') {
+            return PL_EXIT_USAGE;
+        } else if (option == 'h') {
+            (void)fputs(command->help, stdout);
+            return PL_EXIT_DONE;
+        } else if (option == 'P') {
+            pl_cli_add_plugin_dir(optarg);
+        } else if (option == 's' && files->override_count == PL_CLI_OVERRIDES_MAX) {
+            return pl_cli_usage(command->name, "at most %d --set", PL_CLI_OVERRIDES_MAX);
+        } else if (option == 's') {
+            files->overrides[files->override_count++] = (pl_override){optarg, false};
+        } else {
+            status = command->take(command->self, option);
+        }
+        if (status >= 0)
+            return status;
+    }
+    return -1;
+}
+
+int pl_cli_want_files(const pl_cli_command *command, int argc)
+{
+    if (optind == argc)
+        return pl_cli_usage(command->name, "name at least one pipeline file");
+    if (argc - optind > PL_CLI_FILES_MAX)
+        return pl_cli_usage(command->name, "at most %d files at once", PL_CLI_FILES_MAX);
+    return -1;
+}
+
 void pl_cli_load(pl_cli_files *files, char *const *paths, size_t count, pl_diags *diags)
 {
     for (size_t i = 0; i < count; i++) {
