@@ -160,10 +160,13 @@ pl_status table_compile(const table_options *options, table *out, pl_error *erro
 {
     *out = (table){.options = options, .update = strcmp(options->on_conflict, "update") == 0};
     const table_column_option *columns = options->columns.items;
-    const char *empty = options->columns.count == 0 ? "columns" : options->key.count == 0 ? "key" : NULL;
-    if (empty) {
-        (void)snprintf(error->option, sizeof error->option, "%s", empty);
+    if (options->columns.count == 0) {
+        (void)snprintf(error->option, sizeof error->option, "columns");
         return pl_fail(error, PL_BAD_CONFIG, "at least one is needed");
+    }
+    if (out->update && options->key.count == 0) {
+        (void)snprintf(error->option, sizeof error->option, "on_conflict");
+        return pl_fail(error, PL_BAD_CONFIG, "`update` needs a key, by which it finds the row");
     }
     out->columns = calloc(options->columns.count, sizeof *out->columns);
     if (!out->columns) {
@@ -180,6 +183,15 @@ pl_status table_compile(const table_options *options, table *out, pl_error *erro
         }
     }
     return PL_OK;
+}
+
+pl_status table_need_key(const table_options *options, const char *why, pl_error *error)
+{
+    if (options->key.count > 0) {
+        return PL_OK;
+    }
+    (void)snprintf(error->option, sizeof error->option, "key");
+    return pl_fail(error, PL_BAD_CONFIG, "at least one is needed%s", why);
 }
 
 void table_release(table *compiled)

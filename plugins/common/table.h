@@ -76,8 +76,10 @@ typedef struct table {
     bool update; /* on_conflict: update */
 } table;
 
-/* PL_BAD_CONFIG names the option and the nearest mistake. Borrows the options. */
+/* PL_BAD_CONFIG names the option and the nearest mistake. Borrows the options. The key may be empty. */
 pl_status table_compile(const table_options *options, table *out, pl_error *error);
+/* PL_BAD_CONFIG where the key is empty; `why` ends the message. */
+pl_status table_need_key(const table_options *options, const char *why, pl_error *error);
 void table_release(table *compiled);
 /* Index of a column, or -1. */
 int table_find(const table *compiled, const char *name);

@@ -26,6 +26,7 @@ static pl_status check(const void *opaque, pl_error *error)
     table compiled;
     pl_status status = table_compile(&config->table, &compiled, error);
     table_release(&compiled);
+    status = status == PL_OK ? table_need_key(&config->table, "", error) : status;
     if (status == PL_OK && config->path[0] == '\0') {
         (void)snprintf(error->option, sizeof error->option, "path");
         return pl_fail(error, PL_BAD_CONFIG, "the name of the database file is needed");

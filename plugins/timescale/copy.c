@@ -20,10 +20,10 @@ void copy_release(copy *copy)
     text_release(&copy->scratch);
 }
 
-pl_status copy_look(copy *copy, pg_link *link, const table *columns, pl_error *error)
+pl_status copy_look(copy *copy, pg_link *link, const table *columns, const char *before, pl_error *error)
 {
     text_release(&copy->sql);
-    if (schema_add_copy(link, columns, &copy->sql, error) != PL_OK) {
+    if (schema_add_copy(link, columns, before, &copy->sql, error) != PL_OK) {
         return PL_FAILED;
     }
     if (copy->sql.len > 0 && !text_end(&copy->sql)) {

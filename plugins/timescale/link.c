@@ -95,9 +95,9 @@ static pl_status set_up_session(pg_link *link, pl_error *error)
     char sql[320];
     (void)snprintf(sql, sizeof sql,
                    "SET TIME ZONE 'UTC'; SET datestyle = 'ISO'; SET statement_timeout = %lld; SET lock_timeout = %lld; "
-                   "SET idle_in_transaction_session_timeout = 60000; SET client_min_messages = 'warning'",
+                   "SET idle_in_transaction_session_timeout = %lld; SET client_min_messages = 'warning'",
                    (long long)(link->config->statement_timeout / MS_NS),
-                   (long long)(link->config->lock_timeout / MS_NS));
+                   (long long)(link->config->lock_timeout / MS_NS), (long long)(link->idle_ns / MS_NS));
     pl_status status = link_run(link, sql, 0, NULL, NULL, "cannot set up the session", error);
     if (status != PL_OK) {
         link_close(link);

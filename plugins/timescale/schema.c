@@ -4,6 +4,17 @@
 
 static const int64_t S_NS = INT64_C(1000000000);
 
+static bool has_key(const table *columns)
+{
+    return columns->options->key.count > 0;
+}
+
+/* A hypertable's rows always have a time, and its unique keys hold it. */
+static bool is_time(const table *columns, const table_column *column)
+{
+    return column->type == TYPE_TIMESTAMPTZ && (has_key(columns) ? column->key : !column->null);
+}
+
 pl_status hypertable_column(const timescale_config *config, const table *columns, int *at, pl_error *error)
 {
     bool require = strcmp(config->timescale, "require") == 0;
@@ -18,21 +29,23 @@ pl_status hypertable_column(const timescale_config *config, const table *columns
         if (*at < 0 || columns->columns[*at].type != TYPE_TIMESTAMPTZ) {
             return pl_fail(error, PL_BAD_CONFIG, "'%.60s' is not a timestamptz column of the table", name);
         }
-        if (!columns->columns[*at].key) {
+        if (!is_time(columns, &columns->columns[*at])) {
             return pl_fail(error, PL_BAD_CONFIG,
-                           "'%.60s' must be part of the key: a hypertable's unique key holds its "
-                           "time column",
+                           has_key(columns) ? "'%.60s' must be part of the key: a hypertable's unique key holds its "
+                                              "time column"
+                                            : "'%.60s' must be `null: false`: a hypertable's rows all have a time",
                            name);
         }
         error->option[0] = '\0';
         return PL_OK;
     }
     for (size_t i = 0; i < columns->count && *at < 0; i++) {
-        *at = columns->columns[i].key && columns->columns[i].type == TYPE_TIMESTAMPTZ ? (int)i : -1;
+        *at = is_time(columns, &columns->columns[i]) ? (int)i : -1;
     }
     if (*at < 0 && require) {
         (void)snprintf(error->option, sizeof error->option, "timescale");
-        return pl_fail(error, PL_BAD_CONFIG, "a hypertable needs a timestamptz column in its key, and there is none");
+        return pl_fail(error, PL_BAD_CONFIG, "a hypertable needs a timestamptz column %s, and there is none",
+                       has_key(columns) ? "in its key" : "with `null: false`");
     }
     return PL_OK;
 }
@@ -77,9 +90,12 @@ static void add_create(text_buf *sql, const table *columns, int server_version)
             add_check(sql, &columns->columns[i], server_version);
         }
     }
-    text_adds(sql, ", UNIQUE (");
-    table_add_key(columns, sql);
-    text_adds(sql, "))");
+    if (has_key(columns)) {
+        text_adds(sql, ", UNIQUE (");
+        table_add_key(columns, sql);
+        text_addc(sql, ')');
+    }
+    text_addc(sql, ')');
 }
 
 typedef struct extension {
@@ -175,6 +191,9 @@ void schema_add_insert(const table *columns, text_buf *sql)
     } else {
         text_addc(sql, ')');
     }
+    if (!has_key(columns)) {
+        return;
+    }
     text_adds(sql, " ON CONFLICT (");
     table_add_key(columns, sql);
     text_adds(sql, ") DO ");
@@ -204,16 +223,26 @@ static pl_status no_memory(pl_error *error)
 }
 
 /* Rows of one text parameter, the quoted table name. */
-static pl_status ask_about_table(pg_link *link, const table *columns, const char *sql, PGresult **result,
-                                 pl_error *error)
+static pl_status ask_about_table(pg_link *link, const char *name, const char *sql, PGresult **result, pl_error *error)
 {
-    text_buf name = {0};
-    table_add_table(&name, table_name(columns));
-    const char *values[] = {text_end(&name)};
+    text_buf quoted = {0};
+    table_add_table(&quoted, name);
+    const char *values[] = {text_end(&quoted)};
     pl_status status =
         values[0] ? link_run(link, sql, 1, values, result, "cannot look at the table", error) : no_memory(error);
-    text_release(&name);
+    text_release(&quoted);
     return status;
+}
+
+pl_status schema_has_table(pg_link *link, const char *name, bool *there, pl_error *error)
+{
+    PGresult *result = NULL;
+    if (ask_about_table(link, name, "SELECT to_regclass($1) IS NOT NULL", &result, error) != PL_OK) {
+        return PL_FAILED;
+    }
+    *there = strcmp(PQgetvalue(result, 0, 0), "t") == 0;
+    PQclear(result);
+    return PL_OK;
 }
 
 static pl_status find_extension(pg_link *link, extension *out, pl_error *error)
@@ -247,6 +276,25 @@ static pl_status find_extension(pg_link *link, extension *out, pl_error *error)
 
 /* ---- Making ------------------------------------------------------------------------------------ */
 
+pl_status schema_make_table(pg_link *link, const char *name, const char *sql, const char *kind, pl_error *error)
+{
+    text_buf all = {0};
+    /* All in one transaction; the lock, so that two writers who both find no table do not collide in the catalog. */
+    text_adds(&all, "SELECT pg_advisory_xact_lock(hashtext(");
+    add_literal(&all, name);
+    text_adds(&all, ")); ");
+    text_adds(&all, sql);
+    const char *text = text_end(&all);
+    pl_status status = text ? link_run(link, text, 0, NULL, NULL, "cannot make the table", error) : no_memory(error);
+    text_release(&all);
+    if (status == PL_OK) {
+        char line[160];
+        (void)snprintf(line, sizeof line, "made %s %.100s", kind, name);
+        link->host->log(link->host, PL_INFO, line);
+    }
+    return status;
+}
+
 static pl_status create_table(pg_link *link, const table *columns, const extension *extension, pl_error *error)
 {
     text_buf sql = {0};
@@ -254,23 +302,16 @@ static pl_status create_table(pg_link *link, const table *columns, const extensi
     if (hypertable_column(link->config, columns, &time, error) != PL_OK) {
         return PL_FAILED;
     }
-    /* All in one transaction; the lock, so that two writers who both find no table do not collide in the catalog. */
-    text_adds(&sql, "SELECT pg_advisory_xact_lock(hashtext(");
-    add_literal(&sql, table_name(columns));
-    text_adds(&sql, ")); ");
+    bool hypertable = extension->there && time >= 0;
     add_create(&sql, columns, PQserverVersion(link->connection));
-    if (extension->there && time >= 0) {
+    if (hypertable) {
         add_hypertable(&sql, columns, extension, columns->columns[time].name, link->config->hypertable.chunk);
     }
     const char *text = text_end(&sql);
-    pl_status status = text ? link_run(link, text, 0, NULL, NULL, "cannot make the table", error) : no_memory(error);
+    pl_status status =
+        text ? schema_make_table(link, table_name(columns), text, hypertable ? "hypertable" : "table", error)
+             : no_memory(error);
     text_release(&sql);
-    if (status == PL_OK) {
-        char line[160];
-        (void)snprintf(line, sizeof line, "made %s %.100s", extension->there && time >= 0 ? "hypertable" : "table",
-                       table_name(columns));
-        link->host->log(link->host, PL_INFO, line);
-    }
     return status;
 }
 
@@ -306,7 +347,7 @@ static pl_status check_hypertable(pg_link *link, const table *columns, pl_error 
     if (strcmp(link->config->timescale, "require") != 0) {
         return PL_OK;
     }
-    if (ask_about_table(link, columns, sql, &result, error) != PL_OK) {
+    if (ask_about_table(link, table_name(columns), sql, &result, error) != PL_OK) {
         return PL_FAILED;
     }
     int rows = PQntuples(result);
@@ -323,7 +364,7 @@ static pl_status list_columns(pg_link *link, const table *columns, PGresult **re
 {
     static const char sql[] = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 "
                               "AND NOT attisdropped ORDER BY attnum";
-    return ask_about_table(link, columns, sql, result, error);
+    return ask_about_table(link, table_name(columns), sql, result, error);
 }
 
 pl_status schema_ready(pg_link *link, const table *columns, pl_error *error)
@@ -352,23 +393,26 @@ pl_status schema_ready(pg_link *link, const table *columns, pl_error *error)
 
 /* ---- COPY ------------------------------------------------------------------------------------------ */
 
-/* The unique index that the insert's ON CONFLICT would find, where COPY stores what the insert stores: an ordinary or
- * partitioned table, no rules, no row security, and columns of the very types that the insert casts to (COPY reads the
- * text by the column's own type). PGlite's process ends at a COPY; it tells its compiler. */
-static const char copyable[] =
-    "WITH want AS (SELECT * FROM unnest($2::text[], $3::text[], $4::boolean[]) AS w(name, type, key)) "
-    "SELECT i.indexrelid::regclass FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid "
-    "WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p') AND NOT c.relhasrules AND NOT c.relrowsecurity "
-    "AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL "
-    "AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a "
-    "WHERE a.attrelid = c.oid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) "
-    "= (SELECT array_agg(name ORDER BY name COLLATE \"C\") FROM want WHERE key) "
-    "AND NOT EXISTS (SELECT FROM want w JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = w.name "
-    "WHERE a.attidentity = 'a' OR a.attgenerated <> '' OR NOT ("
-    "w.type IN (format_type(a.atttypid, NULL), format_type(a.atttypid, a.atttypmod)) "
-    "OR (w.type = 'timestamptz' AND a.atttypid = 'timestamptz'::regtype) "
-    "OR (w.type = 'text' AND a.atttypid = 'varchar'::regtype))) "
-    "AND version() NOT LIKE '%compiled by emcc%' LIMIT 1";
+/* Where COPY stores what the insert stores: an ordinary or partitioned table, no rules, no row security, and columns of
+ * the very types that the insert casts to (COPY reads the text by the column's own type). PGlite's process ends at a
+ * COPY; it tells its compiler. */
+#define WANT "WITH want AS (SELECT * FROM unnest($2::text[], $3::text[], $4::boolean[]) AS w(name, type, key)) "
+#define TAKES_IT                                                                                                       \
+    "WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p') AND NOT c.relhasrules AND NOT c.relrowsecurity "        \
+    "AND NOT EXISTS (SELECT FROM want w JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = w.name "             \
+    "WHERE a.attidentity = 'a' OR a.attgenerated <> '' OR NOT ("                                                       \
+    "w.type IN (format_type(a.atttypid, NULL), format_type(a.atttypid, a.atttypmod)) "                                 \
+    "OR (w.type = 'timestamptz' AND a.atttypid = 'timestamptz'::regtype) "                                             \
+    "OR (w.type = 'text' AND a.atttypid = 'varchar'::regtype))) "                                                      \
+    "AND version() NOT LIKE '%compiled by emcc%' "
+static const char copyable[] = WANT "SELECT c.oid::regclass FROM pg_class c " TAKES_IT;
+/* And the unique index that the insert's ON CONFLICT would find. */
+static const char copyable_by_key[] =
+    WANT "SELECT i.indexrelid::regclass FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid " TAKES_IT
+         "AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL "
+         "AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a "
+         "WHERE a.attrelid = c.oid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) "
+         "= (SELECT array_agg(name ORDER BY name COLLATE \"C\") FROM want WHERE key) LIMIT 1";
 
 static pl_status ask_for_index(pg_link *link, const table *columns, PGresult **result, pl_error *error)
 {
@@ -390,7 +434,8 @@ static pl_status ask_for_index(pg_link *link, const table *columns, PGresult **r
         status = values[k] ? status : no_memory(error);
     }
     if (status == PL_OK) {
-        status = link_run(link, copyable, 4, values, result, "cannot look at the table's indexes", error);
+        status = link_run(link, has_key(columns) ? copyable_by_key : copyable, 4, values, result,
+                          "cannot look at the table's indexes", error);
     }
     for (size_t k = 0; k < 4; k++) {
         text_release(&parameters[k]);
@@ -399,7 +444,7 @@ static pl_status ask_for_index(pg_link *link, const table *columns, PGresult **r
 }
 
 /* COPY would go on without the index, and store keys twice: so its name is looked up in each transaction. */
-pl_status schema_add_copy(pg_link *link, const table *columns, text_buf *sql, pl_error *error)
+pl_status schema_add_copy(pg_link *link, const table *columns, const char *before, text_buf *sql, pl_error *error)
 {
     PGresult *found = NULL;
     if (columns->update) {
@@ -409,6 +454,7 @@ pl_status schema_add_copy(pg_link *link, const table *columns, text_buf *sql, pl
         return link->connection ? PL_OK : PL_FAILED; /* a server that has no such catalog: the insert does */
     }
     if (PQntuples(found) > 0) {
+        text_adds(sql, before);
         text_adds(sql, "SELECT");
         add_literal(sql, PQgetvalue(found, 0, 0));
         text_adds(sql, "::regclass; COPY ");

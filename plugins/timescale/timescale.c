@@ -1,10 +1,13 @@
 /* timescale: records as rows of PostgreSQL, hypertables where TimescaleDB is there. One transaction a batch, by COPY
- * where it can be, else by one insert; a row is settled when it is committed. */
+ * where it can be, else by one insert; a row is settled when it is committed. Under `delivery: exactly_once` a
+ * transaction holds many batches and the source's positions (txn.c); a row is settled when it is written in it. */
 #include "timescale.h"
 
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+static const int64_t IDLE_NS = INT64_C(60) * 1000000000;
 
 typedef struct sink {
     const pl_host *host;
@@ -15,7 +18,9 @@ typedef struct sink {
     text_buf sql; /* the insert, NUL-ended. Not prepared by name: poolers in transaction mode would lose it */
     rows rows;
     copy copy;
-    pl_error *rejected; /* of the batch at hand: why record i is no row; error_class 0: it is one */
+    txn txn;
+    double rows_open, written_open; /* in the open transaction: told once it is committed */
+    pl_error *rejected;             /* of the batch at hand: why record i is no row; error_class 0: it is one */
     size_t rejected_room;
     pl_metric *inserted, *conflicts, *connects;
 } sink;
@@ -58,6 +63,7 @@ static void destroy(void *opaque)
     table_release(&self->table);
     rows_release(&self->rows);
     copy_release(&self->copy);
+    txn_release(&self->txn);
     text_release(&self->sql);
     free(self->rejected);
     free(self);
@@ -74,6 +80,14 @@ static pl_status create(const pl_host *host, const void *opaque, void **out, pl_
     self->config = config;
     self->link = (pg_link){.host = host, .config = config, .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     pl_status status = table_compile(&config->table, &self->table, error);
+    const pl_txn *exactly_once = host->extension(host, "pl.txn/1");
+    self->link.idle_ns = IDLE_NS + (exactly_once ? exactly_once->commit_every_ns : 0);
+    if (status == PL_OK && exactly_once) {
+        status = txn_init(&self->txn, config, exactly_once, error);
+    } else if (status == PL_OK) {
+        status =
+            table_need_key(&config->table, ", save under `delivery: exactly_once`: a record may come twice", error);
+    }
     if (status == PL_OK) {
         schema_add_insert(&self->table, &self->sql);
     }
@@ -105,13 +119,18 @@ static pl_status ready(sink *self, pl_error *error)
     if (self->link.connection && self->checked) {
         return PL_OK;
     }
+    if (self->txn.open) {
+        return pl_fail(error, PL_RETRY, "the connection was lost, and the open transaction with it");
+    }
     self->checked = false;
     if (link_open(&self->link, error) != PL_OK) {
         return PL_FAILED;
     }
     self->host->observe(self->connects, 1);
+    bool exactly_once = self->txn.host;
     self->checked = schema_ready(&self->link, &self->table, error) == PL_OK &&
-                    copy_look(&self->copy, &self->link, &self->table, error) == PL_OK;
+                    (!exactly_once || txn_ready(&self->txn, &self->link, error) == PL_OK) &&
+                    copy_look(&self->copy, &self->link, &self->table, exactly_once ? TXN_MARK : "", error) == PL_OK;
     if (!self->checked) {
         link_close(&self->link); /* begin anew, also after a halt that somebody mends */
     }
@@ -131,8 +150,13 @@ static pl_status make_room(sink *self, uint32_t count, pl_error *error)
     return PL_OK;
 }
 
-static void observe(const sink *self, double rows, double written)
+static void observe(sink *self, double rows, double written)
 {
+    if (self->txn.open) {
+        self->rows_open += rows;
+        self->written_open += written;
+        return;
+    }
     self->host->observe(self->inserted, written);
     self->host->observe(self->conflicts, rows - written);
 }
@@ -151,8 +175,11 @@ static pl_status copy_rows(sink *self, const pl_batch *batch, pl_error *error)
         return PL_AGAIN;
     }
     pl_status status = copy_batch(&self->copy, &self->link, &self->table, batch, self->rejected, &written, error);
+    self->txn.touched = self->txn.open;
     if (status == PL_OK) {
         observe(self, self->copy.rows, written);
+    } else {
+        txn_undo(&self->txn, &self->link);
     }
     return status;
 }
@@ -207,8 +234,10 @@ static pl_status insert(sink *self, pl_error *error)
         return PL_FAILED;
     }
     PGresult *result = NULL;
-    if (link_run(&self->link, self->sql.data, (int)self->table.count, values, &result, "cannot insert", error) !=
-        PL_OK) {
+    if (txn_mark(&self->txn, &self->link, error) != PL_OK ||
+        link_run(&self->link, self->sql.data, (int)self->table.count, values, &result, "cannot insert", error) !=
+            PL_OK) {
+        txn_undo(&self->txn, &self->link);
         return explain(self, error);
     }
     double written = strtod(PQcmdTuples(result), NULL);
@@ -240,6 +269,9 @@ static pl_status sink_write(void *opaque, const pl_batch *batch, int64_t deadlin
 {
     sink *self = opaque;
     (void)deadline_ns;
+    if (self->txn.host && !self->txn.open) {
+        return pl_fail(error, PL_HALT, "a write outside of a transaction");
+    }
     pl_status status = make_room(self, batch->count, error);
     status = status == PL_OK ? copy_rows(self, batch, error) : status;
     if (status == PL_AGAIN) {
@@ -250,6 +282,67 @@ static pl_status sink_write(void *opaque, const pl_batch *batch, int64_t deadlin
         settle_all(self, batch);
     }
     return status;
+}
+
+/* ---- Exactly once ------------------------------------------------------------------------------- */
+
+static pl_status sink_begin(void *opaque, pl_error *error)
+{
+    sink *self = opaque;
+    self->rows_open = self->written_open = 0;
+    return ready(self, error) == PL_OK ? txn_begin(&self->txn, &self->link, error) : PL_FAILED;
+}
+
+/* The deadline is not used, as in write. */
+static pl_status sink_commit(void *opaque, const pl_txn_position *positions, uint32_t count, pl_str group_token,
+                             int64_t deadline_ns, pl_error *error)
+{
+    sink *self = opaque;
+    (void)group_token;
+    (void)deadline_ns;
+    if (!self->txn.open) {
+        return pl_fail(error, PL_HALT, "a commit outside of a transaction");
+    }
+    pl_status status = ready(self, error);
+    status = status == PL_OK ? txn_commit(&self->txn, &self->link, positions, count, error) : status;
+    if (status == PL_AGAIN) {
+        status = ready(self, error);
+        status = status == PL_OK ? txn_look_back(&self->txn, &self->link, positions, count, error) : status;
+    }
+    if (status == PL_OK) {
+        observe(self, self->rows_open, self->written_open);
+    } else if (error->error_class == PL_REJECT) {
+        error->error_class = PL_HALT; /* there is no record to blame */
+    }
+    return status;
+}
+
+static pl_status sink_abort(void *opaque, pl_error *error)
+{
+    sink *self = opaque;
+    (void)error;
+    txn_abort(&self->txn, &self->link);
+    return PL_OK;
+}
+
+static pl_status sink_position(void *opaque, pl_str lane, uint64_t *position, pl_error *error)
+{
+    sink *self = opaque;
+    return ready(self, error) == PL_OK ? txn_position(&self->txn, &self->link, lane, position, error) : PL_FAILED;
+}
+
+static const void *extension(void *opaque, const char *id)
+{
+    static const pl_txn_sink calls = {
+        .struct_size = sizeof calls,
+        .flags = PL_TXN_KEEPS_POSITIONS,
+        .begin = sink_begin,
+        .commit = sink_commit,
+        .abort = sink_abort,
+        .position = sink_position,
+    };
+    (void)opaque;
+    return strcmp(id, "pl.txn/1") == 0 ? &calls : NULL;
 }
 
 /* ---- Declaration --------------------------------------------------------------------------------- */
@@ -272,6 +365,9 @@ static const pl_option options[] = {
      .choices = timescale_choices},
     {PL_OPTION(timescale_config, hypertable, OBJECT, NULL, "how the hypertable is cut"), .fields = hypertable_fields,
      .field_count = sizeof hypertable_fields / sizeof *hypertable_fields, .element_size = sizeof(hypertable_options)},
+    {PL_OPTION(timescale_config, positions, STR, "plumbline_positions",
+               "under `delivery: exactly_once`, the table that tells how far each lane is stored; a schema may stand "
+               "before it")},
     {PL_OPTION(timescale_config, connect_timeout, DURATION_NS, "10s", "how long a connection may take to be made"),
      .min = 1e7, .max = 600e9},
     {PL_OPTION(timescale_config, statement_timeout, DURATION_NS, "30s", "how long the server may work on a batch"),
@@ -299,6 +395,7 @@ static const pl_component component = {
     .interrupt = interrupt,
     .destroy = destroy,
     .sink = &sink_calls,
+    .extension = extension,
 };
 
 static const pl_component *const components[] = {&component, NULL};

@@ -16,6 +16,7 @@ typedef struct timescale_config {
     const char *dsn;
     const char *timescale; /* auto, require, off */
     hypertable_options hypertable;
+    const char *positions;                                    /* the table of them */
     int64_t connect_timeout, statement_timeout, lock_timeout; /* ns */
 } timescale_config;
 
@@ -38,6 +39,7 @@ typedef struct pg_link {
     const timescale_config *config;
     PGconn *connection; /* NULL: none */
     int wake_fd;        /* readable once interrupted */
+    int64_t idle_ns;    /* how long the server keeps an open transaction that nothing is heard of */
     bool copying;       /* the server takes data */
 } pg_link;
 
@@ -60,10 +62,15 @@ pl_status link_copy_end(pg_link *link, PGresult **result, pl_error *error);
 
 /* Makes table and hypertable where asked; looks that the columns are there. */
 pl_status schema_ready(pg_link *link, const table *columns, pl_error *error);
+/* Whether there is a table (or view) of that name, written as in the options. */
+pl_status schema_has_table(pg_link *link, const char *name, bool *there, pl_error *error);
+/* Runs what makes it, alone; `kind` is for the log. */
+pl_status schema_make_table(pg_link *link, const char *name, const char *sql, const char *kind, pl_error *error);
 void schema_add_insert(const table *columns, text_buf *sql);
 /* Appends the COPY that stores rows as the insert would: values by the same types, refused where a key is there already
- * or the index that refuses it is not. Nothing is appended where no COPY does that (see the decision record 12). */
-pl_status schema_add_copy(pg_link *link, const table *columns, text_buf *sql, pl_error *error);
+ * or the index that refuses it is not. Nothing is appended where no COPY does that (see the decision record 12).
+ * `before` is what is run before it in the same round trip: statements, each with its semicolon. */
+pl_status schema_add_copy(pg_link *link, const table *columns, const char *before, text_buf *sql, pl_error *error);
 
 /* ---- Rows: one array literal a column -------------------------------------------------------- */
 
@@ -94,14 +101,49 @@ typedef struct copy {
     uint32_t pause, penalty; /* inserts without a conflict until the next try; what pause begins at */
 } copy;
 void copy_release(copy *copy);
-/* On a connection whose table was looked at. */
-pl_status copy_look(copy *copy, pg_link *link, const table *columns, pl_error *error);
+/* On a connection whose table was looked at. `before`: see schema_add_copy. */
+pl_status copy_look(copy *copy, pg_link *link, const table *columns, const char *before, pl_error *error);
 /* Whether a batch of so many records should go this way. */
 bool copy_wanted(const copy *copy, uint32_t count);
-/* The records as rows in one transaction. rejected[i]: why record i is no row; error_class 0: it is one. PL_OK:
- * committed, *written of them. PL_AGAIN: nothing of it is stored, the insert will do or tell what is wrong. */
+/* The records as rows, in one transaction or in the open one. rejected[i]: why record i is no row; error_class 0: it is
+ * one. PL_OK: committed (or written), *written of them. PL_AGAIN: nothing of it is stored, the insert will do or tell
+ * what is wrong; an open transaction has failed, up to its savepoint. */
 pl_status copy_batch(copy *copy, pg_link *link, const table *columns, const pl_batch *batch, pl_error *rejected,
                      double *written, pl_error *error);
 /* An insert went well, with or without keys that were there already. */
 void copy_inserted(copy *copy, bool conflicts);
+
+/* ---- Transactions of many batches, with the source's positions (txn.c): delivery: exactly_once ----------- */
+
+/* Releases what was written since the last one, and begins what txn_undo undoes. */
+#define TXN_MARK "RELEASE SAVEPOINT plumbline; SAVEPOINT plumbline; "
+
+typedef struct txn_lane txn_lane;
+typedef struct txn {
+    const pl_txn *host; /* NULL: each batch is a transaction of its own; then nothing here is used */
+    const timescale_config *config;
+    text_buf ask, move; /* NUL-ended statements */
+    text_buf arrays[3]; /* of the commit at hand */
+    txn_lane *lanes;    /* those whose position was asked for */
+    size_t count, room;
+    bool open;
+    bool touched; /* something was written since the savepoint */
+} txn;
+pl_status txn_init(txn *txn, const timescale_config *config, const pl_txn *host, pl_error *error);
+void txn_release(txn *txn);
+/* Makes the table of positions where asked. Outside of a transaction, on a new connection. */
+pl_status txn_ready(const txn *txn, pg_link *link, pl_error *error);
+/* PL_END: none is stored. Also within a transaction. */
+pl_status txn_position(txn *txn, pg_link *link, pl_str lane, uint64_t *position, pl_error *error);
+pl_status txn_begin(txn *txn, pg_link *link, pl_error *error);
+/* Before a write that does not begin with TXN_MARK itself. */
+pl_status txn_mark(txn *txn, pg_link *link, pl_error *error);
+/* After a write that failed: the transaction is as it was before it, or closed with its connection. */
+void txn_undo(txn *txn, pg_link *link);
+void txn_abort(txn *txn, pg_link *link);
+/* Any outcome ends the transaction. PL_AGAIN: the connection is closed, and txn_look_back on a new one tells what
+ * became of it. */
+pl_status txn_commit(txn *txn, pg_link *link, const pl_txn_position *positions, uint32_t count, pl_error *error);
+/* PL_OK: they are committed. PL_RETRY: they are not, or it can't be known. */
+pl_status txn_look_back(txn *txn, pg_link *link, const pl_txn_position *positions, uint32_t count, pl_error *error);
 #endif

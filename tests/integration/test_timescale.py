@@ -75,6 +75,12 @@ class Sink(support.Case):
     def test_copy_driver_on_timescale(self):
         self.driver(timescale(), "unit_plugins_test_timescale_copy", 2)   # it takes no COPY: by the insert all the same
 
+    def test_transaction_driver_on_postgres(self):
+        self.driver(postgres(), "unit_plugins_test_timescale_txn", 0)
+
+    def test_transaction_driver_on_timescale(self):
+        self.driver(timescale(), "unit_plugins_test_timescale_txn", 5)   # one session, for one transaction at a time
+
     def store_rounds(self, server):
         self.use(server)
         self.write("in.jsonl", "".join(line + "\n" for line in rounds(300)))

@@ -51,6 +51,22 @@ static inline bool has_timescale(void)
     return strcmp(query("SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"), "1") == 0;
 }
 
+/* A trigger that notes the way of each statement that was committed. */
+static inline void watch_ways(void)
+{
+    (void)query("DROP TABLE IF EXISTS unit_ways; CREATE TABLE unit_ways (n serial, way text); "
+                "CREATE OR REPLACE FUNCTION unit_way() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
+                "INSERT INTO unit_ways (way) VALUES (CASE WHEN current_query() LIKE '%COPY%' THEN 'c' ELSE 'i' END); "
+                "RETURN NULL; END$$; CREATE TRIGGER way AFTER INSERT ON unit_prices FOR EACH STATEMENT "
+                "EXECUTE FUNCTION unit_way()");
+}
+
+/* One letter a committed batch: c by COPY, i by the insert. */
+static inline const char *ways(void)
+{
+    return query("SELECT coalesce(string_agg(way, '' ORDER BY n), '') FROM unit_ways");
+}
+
 static inline int fresh_table(void **state)
 {
     (void)state;

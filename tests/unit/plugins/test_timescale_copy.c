@@ -18,22 +18,6 @@ static const char *const *make_rows(int first)
     return rows;
 }
 
-/* A trigger that notes the way of each statement that was committed. */
-static void watch_ways(void)
-{
-    (void)query("DROP TABLE IF EXISTS unit_ways; CREATE TABLE unit_ways (n serial, way text); "
-                "CREATE OR REPLACE FUNCTION unit_way() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
-                "INSERT INTO unit_ways (way) VALUES (CASE WHEN current_query() LIKE '%COPY%' THEN 'c' ELSE 'i' END); "
-                "RETURN NULL; END$$; CREATE TRIGGER way AFTER INSERT ON unit_prices FOR EACH STATEMENT "
-                "EXECUTE FUNCTION unit_way()");
-}
-
-/* One letter a committed batch: c by COPY, i by the insert. */
-static const char *ways(void)
-{
-    return query("SELECT coalesce(string_agg(way, '' ORDER BY n), '') FROM unit_ways");
-}
-
 /* The table, made by a batch that is too small for COPY. */
 static stub *open_made(const char *more)
 {

@@ -1,0 +1,722 @@
+/* Exactly once: this program plays the core. It begins, writes batches, commits positions, and now and then goes wrong.
+ * The tables have no key unless a test wants one, so that whatever is written twice shows. Needs a real server in
+ * PL_TEST_DSN. */
+#include "support_timescale.h"
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { LARGE = 300 }; /* goes by COPY */
+static const pl_txn exactly_once = {.struct_size = sizeof exactly_once, .pipeline = "p'1", .commit_every_ns = 1000};
+
+#define POSITIONS "positions: unit_positions"
+#define PLAIN ", key: [], columns: [{ name: n, type: bigint, null: false }, { name: v, type: 'numeric(5,2)' }]"
+#define KEYED ", key: [n], columns: [{ name: n, type: bigint }, { name: v, type: 'numeric(5,2)' }]"
+
+static bool one_session; /* PGlite: nobody else is let in while a transaction is open */
+
+static int fresh(void **state)
+{
+    (void)fresh_table(state);
+    if (dsn()) {
+        one_session = has_timescale();
+        (void)query("DROP TABLE IF EXISTS unit_positions");
+    }
+    return 0;
+}
+#define TXN_TEST(name) cmocka_unit_test_setup(name, fresh)
+
+static stub *open_with(const char *at, const char *more)
+{
+    char with[1024];
+    stub *host = stub_open("timescale", STUB_SINK);
+    host->real_time = true;
+    stub_extension(host, "pl.txn/1", &exactly_once);
+    (void)snprintf(with, sizeof with, "{ dsn: \"%s\", table: unit_prices, " POSITIONS "%s }", at, more);
+    stub_create(host, with);
+    return host;
+}
+
+static stub *open_txn(const char *more)
+{
+    return open_with(dsn(), more);
+}
+
+static const pl_txn_sink *calls(const stub *host)
+{
+    return host->component->extension(host->self, "pl.txn/1");
+}
+
+static pl_error *no_error(stub *host)
+{
+    host->error = (pl_error){.struct_size = sizeof host->error};
+    return &host->error;
+}
+
+static pl_status begin(stub *host)
+{
+    return calls(host)->begin(host->self, no_error(host));
+}
+
+static pl_status commit(stub *host, const char *lane, uint64_t position)
+{
+    pl_txn_position at = {.lane = PL_S(lane), .position = position};
+    return calls(host)->commit(host->self, &at, 1, (pl_str){0}, INT64_MAX, no_error(host));
+}
+
+static void cancel(stub *host)
+{
+    assert_int_equal(calls(host)->abort(host->self, no_error(host)), PL_OK);
+}
+
+/* What is stored for the lane; -1: nothing. */
+static int64_t position_of(stub *host, const char *lane)
+{
+    uint64_t position = UINT64_MAX;
+    pl_status status = calls(host)->position(host->self, PL_S(lane), &position, no_error(host));
+    if (status == PL_END) {
+        return -1;
+    }
+    expect_ok(host, status);
+    return (int64_t)position;
+}
+
+/* The records n = first .. first+count-1. */
+static pl_status write_some(stub *host, int first, int count)
+{
+    char texts[LARGE][48];
+    const char *rows[LARGE + 1] = {NULL};
+    assert_true(count <= LARGE);
+    for (int i = 0; i < count; i++) {
+        (void)snprintf(texts[i], sizeof texts[i], "{\"n\":%d,\"v\":1.50}", first + i);
+        rows[i] = texts[i];
+    }
+    return stub_write(host, rows);
+}
+
+static const char *stored(void)
+{
+    return query("SELECT count(*), count(DISTINCT n), coalesce(max(n), -1) FROM unit_prices");
+}
+
+/* ---- What goes well ----------------------------------------------------------------------------- */
+
+static void rows_and_positions_become_visible_together(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    stub *host = open_txn(", create: true" PLAIN);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    assert_int_equal(position_of(host, "t/1"), -1);
+    expect_ok(host, begin(host));
+    expect_ok(host, write_some(host, 0, 5));
+    assert_int_equal(stub_count(host, STUB_DURABLE), 5); /* written, that is */
+    expect_ok(host, write_some(host, 5, LARGE));
+    expect_ok(host, write_some(host, 5 + LARGE, 7));
+    if (!one_session) {
+        assert_string_equal(stored(), "0|0|-1");
+    }
+    assert_int_equal((int)stub_metric(host, "rows"), 0);
+    pl_txn_position both[] = {{PL_S("t/1"), 99}, {PL_S("t/0"), 211}};
+    expect_ok(host, calls(host)->commit(host->self, both, 2, (pl_str){0}, INT64_MAX, no_error(host)));
+    assert_int_equal((int)stub_metric(host, "rows"), LARGE + 12);
+    expect_ok(host, begin(host));
+    expect_ok(host, commit(host, "t/1", 100)); /* all of it was filtered */
+    stub_close(&host);
+    assert_string_equal(stored(), "312|312|311");
+    assert_string_equal(query("SELECT pipeline, sink, lane, position FROM unit_positions ORDER BY lane"),
+                        "p'1|unit|t/0|211\np'1|unit|t/1|100");
+    host = open_txn(PLAIN);
+    assert_int_equal(position_of(host, "t/0"), 211);
+    assert_int_equal(position_of(host, "t/1"), 100);
+    assert_int_equal(position_of(host, "t/2"), -1);
+    stub_close(&host);
+}
+
+static void large_batches_are_copied_without_a_key(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    if (one_session) {
+        skip(); /* it takes no COPY */
+    }
+    stub *host = open_txn(", create: true" PLAIN);
+    assert_int_equal(position_of(host, "t/0"), -1); /* makes the table */
+    watch_ways();
+    expect_ok(host, begin(host));
+    expect_ok(host, write_some(host, 0, LARGE));
+    expect_ok(host, write_some(host, LARGE, 1));
+    expect_ok(host, write_some(host, LARGE + 1, LARGE));
+    expect_ok(host, commit(host, "t/0", 9));
+    stub_close(&host);
+    assert_string_equal(ways(), "cic");
+}
+
+static void a_position_may_be_as_large_as_it_can_be(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    stub *host = open_txn(", create: true" PLAIN);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    expect_ok(host, begin(host));
+    expect_ok(host, commit(host, "t/0", UINT64_MAX - 1));
+    expect_ok(host, begin(host));
+    expect_ok(host, commit(host, "t/0", UINT64_MAX));
+    stub_close(&host);
+    assert_string_equal(query("SELECT position FROM unit_positions"), "18446744073709551615");
+}
+
+static void what_is_aborted_was_never_there(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    stub *host = open_txn(", create: true" PLAIN);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    expect_ok(host, begin(host));
+    expect_ok(host, write_some(host, 0, LARGE));
+    cancel(host);
+    assert_int_equal((int)stub_metric(host, "rows"), 0);
+    assert_string_equal(stored(), "0|0|-1");
+    expect_ok(host, begin(host));
+    expect_ok(host, write_some(host, 0, LARGE));
+    stub_close(&host); /* and what was left open */
+    assert_string_equal(stored(), "0|0|-1");
+    host = open_txn(PLAIN);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    stub_close(&host);
+}
+
+/* ---- Bad rows: the transaction stays as it was before them --------------------------------------------- */
+
+#define BAD "{\"n\":1000,\"v\":1000.00}" /* numeric(5,2): only the server knows */
+
+static void a_bad_row_leaves_the_rest_of_the_transaction(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    stub *host = open_txn(", create: true" PLAIN);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    expect_ok(host, begin(host));
+    expect_failure(host, stub_write(host, BATCH(BAD)), PL_REJECT, "(SQLSTATE 22003)"); /* before anything else */
+    expect_ok(host, write_some(host, 0, 3));
+    expect_failure(host, stub_write(host, BATCH("{\"n\":3,\"v\":1}", BAD)), PL_REJECT, "(SQLSTATE 22003)");
+    expect_ok(host, stub_write(host, BATCH("{\"n\":3,\"v\":1}")));
+    expect_failure(host, stub_write(host, BATCH(BAD)), PL_REJECT, "(SQLSTATE 22003)");
+    expect_ok(host, write_some(host, 4, LARGE)); /* by COPY */
+    expect_ok(host, stub_write(host, BATCH("{\"n\":\"x\",\"v\":1}", "{\"n\":304,\"v\":1}")));
+    assert_int_equal(stub_settled(host, 0), PL_REJECT);
+    expect_failure(host, stub_write(host, BATCH(BAD)), PL_REJECT, "(SQLSTATE 22003)"); /* the last of it */
+    expect_ok(host, commit(host, "t/0", 400));
+    stub_close(&host);
+    assert_string_equal(stored(), "305|305|304");
+}
+
+static void a_large_batch_with_a_bad_row_leaves_the_rest(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    stub *host = open_txn(", create: true" PLAIN);
+    char texts[LARGE][48];
+    const char *rows[LARGE + 1] = {NULL};
+    for (int i = 0; i < LARGE; i++) {
+        (void)snprintf(texts[i], sizeof texts[i], "{\"n\":%d,\"v\":%s}", i, i == 177 ? "1000" : "1");
+        rows[i] = texts[i];
+    }
+    assert_int_equal(position_of(host, "t/0"), -1);
+    expect_ok(host, begin(host));
+    expect_ok(host, write_some(host, 1000, LARGE));
+    expect_failure(host, stub_write(host, rows), PL_REJECT, "(SQLSTATE 22003)");
+    assert_int_equal(stub_count(host, STUB_OUT), LARGE);
+    const char *half = rows[150]; /* as the core halves it */
+    rows[150] = NULL;
+    expect_ok(host, stub_write(host, rows));
+    rows[150] = half;
+    expect_failure(host, stub_write(host, rows + 150), PL_REJECT, "(SQLSTATE 22003)");
+    rows[177] = NULL;
+    expect_ok(host, stub_write(host, rows + 150));
+    expect_ok(host, stub_write(host, rows + 178));
+    expect_ok(host, commit(host, "t/0", LARGE - 1));
+    stub_close(&host);
+    assert_string_equal(stored(), "599|599|1299");
+}
+
+static void constraints_are_checked_while_the_row_is_at_hand(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    (void)query("CREATE TABLE unit_prices (n bigint NOT NULL, v numeric(5,2), UNIQUE (n) DEFERRABLE INITIALLY "
+                "DEFERRED)");
+    stub *host = open_txn(", create: true" PLAIN);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    expect_ok(host, begin(host));
+    expect_ok(host, write_some(host, 0, 3));
+    expect_failure(host, write_some(host, 2, 1), PL_REJECT, "(SQLSTATE 23505)");
+    expect_ok(host, write_some(host, 3, LARGE));
+    expect_ok(host, commit(host, "t/0", 9));
+    stub_close(&host);
+    assert_string_equal(stored(), "303|303|302");
+}
+
+/* With a key, records may come again in the topic itself. */
+static void keys_that_are_there_already_fail_no_transaction(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    stub *host = open_txn(", create: true" KEYED);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    expect_ok(host, begin(host));
+    expect_ok(host, write_some(host, 0, 5));
+    expect_ok(host, write_some(host, 0, LARGE));         /* a COPY that fails */
+    expect_ok(host, write_some(host, LARGE - 1, LARGE)); /* COPY rests */
+    expect_ok(host, commit(host, "t/0", 9));
+    expect_ok(host, begin(host));
+    expect_ok(host, write_some(host, 1000, LARGE));
+    expect_ok(host, write_some(host, 2000, LARGE));
+    expect_ok(host, commit(host, "t/0", 10));
+    assert_int_equal((int)stub_metric(host, "conflicts"), 6);
+    stub_close(&host);
+    assert_string_equal(stored(), "1199|1199|2299");
+}
+
+/* ---- Fencing ---------------------------------------------------------------------------------------------- */
+
+static void a_second_writer_of_a_lane_is_fenced(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    stub *old = open_txn(", create: true" PLAIN);
+    assert_int_equal(position_of(old, "t/0"), -1);
+    assert_int_equal(position_of(old, "t/1"), -1);
+    expect_ok(old, begin(old));
+    expect_ok(old, write_some(old, 0, 10));
+    expect_ok(old, commit(old, "t/0", 9));
+    stub *new = open_txn(PLAIN); /* the group gave it the partition */
+    assert_int_equal(position_of(new, "t/0"), 9);
+    if (!one_session) {
+        expect_ok(old, begin(old)); /* while the old one is at it still */
+        expect_ok(old, write_some(old, 10, 5));
+    }
+    expect_ok(new, begin(new));
+    expect_ok(new, write_some(new, 10, 20));
+    expect_ok(new, commit(new, "t/0", 29));
+    if (one_session) {
+        expect_ok(old, begin(old));
+        expect_ok(old, write_some(old, 10, 5));
+    }
+    pl_txn_position both[] = {{PL_S("t/1"), 3}, {PL_S("t/0"), 14}};
+    expect_failure(old, calls(old)->commit(old->self, both, 2, (pl_str){0}, INT64_MAX, no_error(old)), PL_HALT,
+                   "fenced: another instance of this pipeline stores lane t/0; position 9 expected in unit_positions, "
+                   "29 found");
+    cancel(old);
+    expect_ok(new, begin(new)); /* nothing of it is left behind */
+    expect_ok(new, write_some(new, 30, 1));
+    expect_ok(new, commit(new, "t/0", 30));
+    assert_int_equal(position_of(new, "t/1"), -1);
+    stub_close(&new);
+    stub_close(&old);
+    assert_string_equal(stored(), "31|31|30");
+}
+
+static void the_first_commit_of_a_lane_is_fenced_too(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    stub *one = open_txn(", create: true" PLAIN), *other = open_txn(PLAIN);
+    assert_int_equal(position_of(one, "t/0"), -1);
+    assert_int_equal(position_of(other, "t/0"), -1);
+    expect_ok(one, begin(one));
+    expect_ok(one, write_some(one, 0, 3));
+    expect_ok(one, commit(one, "t/0", 2));
+    expect_ok(other, begin(other));
+    expect_ok(other, write_some(other, 0, 3));
+    expect_failure(other, commit(other, "t/0", 2), PL_HALT, "position none expected in unit_positions, 2 found");
+    stub_close(&one);
+    stub_close(&other);
+    assert_string_equal(stored(), "3|3|2");
+}
+
+static void pipelines_and_sinks_have_lanes_of_their_own(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    stub *host = open_txn(", create: true" PLAIN);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    expect_ok(host, begin(host));
+    expect_ok(host, commit(host, "t/0", 7));
+    stub_close(&host);
+    (void)query("UPDATE unit_positions SET pipeline = 'p2'; INSERT INTO unit_positions SELECT 'p''1', 'other', lane, 5 "
+                "FROM unit_positions");
+    host = open_txn(PLAIN);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    stub_close(&host);
+}
+
+/* Another session that has moved the lane and not committed yet; what waits for it does so in a thread. */
+typedef struct waiter {
+    stub *host;
+    int64_t (*call)(stub *host);
+    int64_t result;
+    PGconn *other;
+    pthread_t thread;
+} waiter;
+
+static void *run_waiter(void *opaque)
+{
+    waiter *waiter = opaque;
+    waiter->result = waiter->call(waiter->host);
+    return NULL;
+}
+
+static void start_waiting(waiter *waiter)
+{
+    waiter->other = PQconnectdb(dsn());
+    PQclear(PQexec(waiter->other, "BEGIN; UPDATE unit_positions SET position = 41"));
+    assert_int_equal(pthread_create(&waiter->thread, NULL, run_waiter, waiter), 0);
+    while (strcmp(query("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                        "AND application_name = 'plumbline/unit'"),
+                  "1") != 0) {
+    }
+}
+
+static void end_waiting(waiter *waiter)
+{
+    PQclear(PQexec(waiter->other, "COMMIT"));
+    PQfinish(waiter->other);
+    assert_int_equal(pthread_join(waiter->thread, NULL), 0);
+}
+
+static int64_t ask_for_it(stub *host)
+{
+    return position_of(host, "t/0");
+}
+
+/* Whoever takes a lane over sees what the one before it was just committing. */
+static void asking_waits_for_a_commit_under_way(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    if (one_session) {
+        skip();
+    }
+    waiter waiter = {.host = open_txn(", create: true" PLAIN), .call = ask_for_it};
+    assert_int_equal(position_of(waiter.host, "t/0"), -1);
+    start_waiting(&waiter);
+    end_waiting(&waiter);
+    assert_int_equal(waiter.result, 41);
+    stub_close(&waiter.host);
+}
+
+static int64_t commit_it(stub *host)
+{
+    return commit(host, "t/0", 5);
+}
+
+static void a_commit_waits_for_the_one_under_way_and_is_fenced(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    if (one_session) {
+        skip();
+    }
+    waiter waiter = {.host = open_txn(", create: true" PLAIN), .call = commit_it};
+    assert_int_equal(position_of(waiter.host, "t/0"), -1);
+    expect_ok(waiter.host, begin(waiter.host));
+    expect_ok(waiter.host, write_some(waiter.host, 0, 3));
+    start_waiting(&waiter);
+    end_waiting(&waiter);
+    expect_failure(waiter.host, (pl_status)waiter.result, PL_HALT,
+                   "position none expected in unit_positions, 41 found");
+    stub_close(&waiter.host);
+    assert_string_equal(stored(), "0|0|-1");
+}
+
+static void an_interrupt_ends_the_wait_of_a_commit(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    if (one_session) {
+        skip();
+    }
+    waiter waiter = {.host = open_txn(", create: true" PLAIN), .call = commit_it};
+    assert_int_equal(position_of(waiter.host, "t/0"), -1);
+    expect_ok(waiter.host, begin(waiter.host));
+    start_waiting(&waiter);
+    waiter.host->component->interrupt(waiter.host->self);
+    assert_int_equal(pthread_join(waiter.thread, NULL), 0); /* the other one holds it still */
+    PQfinish(waiter.other);
+    expect_failure(waiter.host, (pl_status)waiter.result, PL_RETRY, "interrupted");
+    cancel(waiter.host);
+    stub_close(&waiter.host);
+}
+
+/* A lane that is opened while a transaction is under way, whose next write fails. */
+static void a_lane_may_come_within_a_transaction(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    stub *host = open_txn(", create: true" PLAIN);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    expect_ok(host, begin(host));
+    assert_int_equal(position_of(host, "t/1"), -1);
+    expect_failure(host, stub_write(host, BATCH(BAD)), PL_REJECT, "(SQLSTATE 22003)");
+    expect_ok(host, write_some(host, 0, 3));
+    expect_ok(host, commit(host, "t/1", 2));
+    stub_close(&host);
+    assert_string_equal(query("SELECT lane, position FROM unit_positions ORDER BY lane"), "t/0|~\nt/1|2");
+}
+
+/* ---- The connection ------------------------------------------------------------------------------------------ */
+
+static const char *end_session(void)
+{
+    return query("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = "
+                 "'plumbline/unit'");
+}
+
+static void a_lost_session_takes_the_transaction_with_it(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    if (one_session) {
+        skip();
+    }
+    stub *host = open_txn(", create: true" PLAIN);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    expect_ok(host, begin(host));
+    expect_ok(host, write_some(host, 0, 3));
+    assert_string_equal(end_session(), "1");
+    assert_int_equal(write_some(host, 3, LARGE), PL_FAILED);
+    assert_int_equal(host->error.error_class, PL_RETRY);
+    /* Not on a new connection, in a transaction of its own. */
+    expect_failure(host, write_some(host, 3, 1), PL_RETRY, "the open transaction with it");
+    expect_failure(host, commit(host, "t/0", 3), PL_RETRY, "the open transaction with it");
+    cancel(host);
+    expect_ok(host, begin(host));
+    expect_ok(host, write_some(host, 0, 2));
+    assert_string_equal(end_session(), "1");
+    assert_int_equal(commit(host, "t/0", 1), PL_FAILED);
+    assert_int_equal(host->error.error_class, PL_RETRY);
+    cancel(host);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    stub_close(&host);
+    assert_string_equal(stored(), "0|0|-1");
+}
+
+/* A wire to the server that is cut at COMMIT: behind it, so that only the answer is lost, or before it. */
+typedef struct wire {
+    int listener, client, server;
+    bool behind;
+    uint16_t port;
+    pthread_t thread;
+} wire;
+
+static bool pass(int from, int to, bool *commit, const wire *wire)
+{
+    char bytes[65536];
+    ssize_t len = recv(from, bytes, sizeof bytes, 0);
+    if (len <= 0) {
+        return false;
+    }
+    *commit = memmem(bytes, (size_t)len, "COMMIT", 7) != NULL;
+    return (*commit && !wire->behind) || send(to, bytes, (size_t)len, MSG_NOSIGNAL) == len;
+}
+
+static void *carry(void *opaque)
+{
+    wire *wire = opaque;
+    bool commit = false, answer = false;
+    wire->client = accept(wire->listener, NULL, NULL);
+    while (!commit) {
+        struct pollfd fds[] = {{.fd = wire->client, .events = POLLIN}, {.fd = wire->server, .events = POLLIN}};
+        if (poll(fds, 2, -1) < 0 || (fds[0].revents && !pass(wire->client, wire->server, &commit, wire)) ||
+            (fds[1].revents && !pass(wire->server, wire->client, &answer, wire))) {
+            break;
+        }
+    }
+    if (commit && wire->behind) { /* the server has answered, and nobody hears it */
+        char bytes[256];
+        (void)recv(wire->server, bytes, sizeof bytes, 0);
+    }
+    /* The next connection of the client goes past the wire: its dsn names two ports. */
+    (void)close(wire->listener);
+    (void)close(wire->client);
+    (void)close(wire->server);
+    return NULL;
+}
+
+static int tcp(uint16_t port, bool listens, uint16_t *bound)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_port = htons(port)};
+    socklen_t len = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_true(fd >= 0);
+    if (listens) {
+        assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+        assert_int_equal(listen(fd, 4), 0);
+        *bound = ntohs(address.sin_port);
+    } else {
+        assert_int_equal(connect(fd, (struct sockaddr *)&address, len), 0);
+    }
+    return fd;
+}
+
+/* The sink behind the wire, whose second connection finds the server by itself. */
+static stub *open_wired(wire *wire, bool behind)
+{
+    char at[512];
+    const char *port = strrchr(dsn(), ':'), *slash = strrchr(dsn(), '/');
+    assert_true(port && slash && slash > port);
+    long number = strtol(port + 1, NULL, 10);
+    *wire = (struct wire){.behind = behind};
+    wire->listener = tcp(0, true, &wire->port);
+    wire->server = tcp((uint16_t)number, false, NULL);
+    const char *host = strrchr(dsn(), '@');
+    assert_non_null(host);
+    (void)snprintf(at, sizeof at, "%.*s127.0.0.1:%d,127.0.0.1:%ld%s?sslmode=disable&gssencmode=disable",
+                   (int)(host + 1 - dsn()), dsn(), wire->port, number, slash);
+    assert_int_equal(pthread_create(&wire->thread, NULL, carry, wire), 0);
+    return open_with(at, ", create: true" PLAIN);
+}
+
+static void commit_over(bool behind)
+{
+    wire wire;
+    stub *host = open_wired(&wire, behind);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    expect_ok(host, begin(host));
+    expect_ok(host, write_some(host, 0, LARGE));
+    if (behind) {
+        expect_ok(host, commit(host, "t/0", LARGE - 1));
+        assert_int_equal((int)stub_metric(host, "connects"), 2);
+        assert_int_equal((int)stub_metric(host, "rows"), LARGE);
+        expect_ok(host, begin(host)); /* it goes on, and what it knows of the lane is right */
+        expect_ok(host, write_some(host, LARGE, 1));
+        expect_ok(host, commit(host, "t/0", LARGE));
+    } else {
+        expect_failure(host, commit(host, "t/0", LARGE - 1), PL_RETRY, "a commit without an answer did not come about");
+        cancel(host);
+        assert_int_equal(position_of(host, "t/0"), -1);
+    }
+    (void)pthread_join(wire.thread, NULL);
+    stub_close(&host);
+    assert_string_equal(stored(), behind ? "301|301|300" : "0|0|-1");
+}
+
+static void a_commit_whose_answer_is_lost_is_looked_up(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    commit_over(true);
+}
+
+static void a_commit_that_never_arrived_is_looked_up(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    commit_over(false);
+}
+
+/* ---- Tables and options ---------------------------------------------------------------------------------------- */
+
+static void without_create_the_table_of_positions_must_be_there(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    (void)query("CREATE TABLE unit_prices (n bigint NOT NULL, v numeric(5,2))");
+    stub *host = open_txn(PLAIN);
+    expect_failure(host, begin(host), PL_HALT, "exactly_once needs a table for positions");
+    const char *ddl = strstr(host->error.message, "CREATE TABLE");
+    assert_non_null(ddl);
+    (void)query(ddl); /* the message says how */
+    expect_ok(host, begin(host));
+    cancel(host);
+    (void)query("ALTER TABLE unit_positions DROP CONSTRAINT unit_positions_pkey");
+    uint64_t position;
+    expect_failure(host, calls(host)->position(host->self, PL_S("t/0"), &position, no_error(host)), PL_HALT,
+                   "cannot ask for a position: there is no unique or exclusion constraint");
+    stub_close(&host);
+}
+
+static void the_calls_must_come_in_their_order(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    stub *host = open_txn(", create: true" PLAIN);
+    expect_failure(host, write_some(host, 0, 1), PL_HALT, "a write outside of a transaction");
+    expect_failure(host, commit(host, "t/0", 1), PL_HALT, "a commit outside of a transaction");
+    expect_ok(host, begin(host));
+    expect_failure(host, begin(host), PL_HALT, "a transaction is open already");
+    expect_ok(host, write_some(host, 0, 1));
+    expect_failure(host, commit(host, "t/0", 1), PL_HALT, "lane t/0 was never asked for its position");
+    stub_close(&host);
+    assert_string_equal(stored(), "0|0|-1");
+}
+
+static void a_table_without_a_key_may_be_a_hypertable(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    stub *host = open_txn(", create: true, key: [], columns: [{ name: n, type: bigint }, { name: at, type: timestamptz,"
+                          " null: false }]");
+    assert_int_equal(position_of(host, "t/0"), -1);
+    expect_ok(host, begin(host));
+    expect_ok(host, stub_write(host, BATCH("{\"n\":1,\"at\":\"2022-04-01T00:00:00Z\"}",
+                                           "{\"n\":1,\"at\":\"2022-04-01T00:00:00Z\"}")));
+    expect_ok(host, commit(host, "t/0", 1));
+    assert_true(stub_logged(host, has_timescale() ? "made hypertable unit_prices" : "made table unit_prices"));
+    assert_true(stub_logged(host, "made table unit_positions"));
+    stub_close(&host);
+    assert_string_equal(stored(), "2|1|1");
+}
+
+static void a_key_may_be_missing_only_here(void **state)
+{
+    (void)state;
+    static const char *const with[] = {
+        "{ dsn: host=x, table: t, columns: [{ name: n }], key: [] }",
+        "{ dsn: host=x, table: t, columns: [{ name: n }], key: [], on_conflict: update }",
+        "{ dsn: host=x, table: t, columns: [{ name: at, type: timestamptz }], key: [], hypertable: { time: at } }",
+    };
+    static const char *const options[] = {"key", "on_conflict", "hypertable.time"};
+    static const char *const messages[] = {"at least one is needed, save under `delivery: exactly_once`",
+                                           "`update` needs a key", "'at' must be `null: false`"};
+    for (size_t i = 0; i < sizeof with / sizeof *with; i++) {
+        stub *host = stub_open("timescale", STUB_SINK);
+        expect_failure(host, stub_try_create(host, with[i]), PL_BAD_CONFIG, messages[i]);
+        assert_string_equal(host->error.option, options[i]);
+        stub_close(&host);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TXN_TEST(rows_and_positions_become_visible_together),
+        TXN_TEST(large_batches_are_copied_without_a_key),
+        TXN_TEST(a_position_may_be_as_large_as_it_can_be),
+        TXN_TEST(what_is_aborted_was_never_there),
+        TXN_TEST(a_bad_row_leaves_the_rest_of_the_transaction),
+        TXN_TEST(a_large_batch_with_a_bad_row_leaves_the_rest),
+        TXN_TEST(constraints_are_checked_while_the_row_is_at_hand),
+        TXN_TEST(keys_that_are_there_already_fail_no_transaction),
+        TXN_TEST(a_second_writer_of_a_lane_is_fenced),
+        TXN_TEST(the_first_commit_of_a_lane_is_fenced_too),
+        TXN_TEST(pipelines_and_sinks_have_lanes_of_their_own),
+        TXN_TEST(asking_waits_for_a_commit_under_way),
+        TXN_TEST(a_commit_waits_for_the_one_under_way_and_is_fenced),
+        TXN_TEST(an_interrupt_ends_the_wait_of_a_commit),
+        TXN_TEST(a_lane_may_come_within_a_transaction),
+        TXN_TEST(a_lost_session_takes_the_transaction_with_it),
+        TXN_TEST(a_commit_whose_answer_is_lost_is_looked_up),
+        TXN_TEST(a_commit_that_never_arrived_is_looked_up),
+        TXN_TEST(without_create_the_table_of_positions_must_be_there),
+        TXN_TEST(the_calls_must_come_in_their_order),
+        TXN_TEST(a_table_without_a_key_may_be_a_hypertable),
+        TXN_TEST(a_key_may_be_missing_only_here),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
