@@ -47,7 +47,9 @@ static void add_member(text_buf *out, const char *name, pl_str bytes)
 static void add_header_value(text_buf *out, const pl_field *header)
 {
     pl_str bytes = header_text(header);
-    if (header->value.type != PL_STR && header->value.type != PL_BYTES) {
+    if (header->value.type == PL_NIL) {
+        text_adds(out, "null");
+    } else if (header->value.type != PL_STR && header->value.type != PL_BYTES) {
         text_buf bare = {0};
         text_value(&bare, &header->value);
         text_json_string(out, (pl_str){bare.data, bare.len});
@@ -98,17 +100,17 @@ static void add_headers(text_buf *out, const pl_emission *origin)
     text_addc(out, '}');
 }
 
+/* Within a line, byte for byte: without newlines, and without space around. */
 static bool is_object_or_array(const file_lines *lines, pl_str payload)
 {
-    size_t i = 0;
-    while (i < payload.len && strchr(" \t\r\n", payload.ptr[i])) {
-        i++;
-    }
-    return i < payload.len && (payload.ptr[i] == '{' || payload.ptr[i] == '[') && lines_is_json(lines, payload);
+    return payload.len > 1 && (payload.ptr[0] == '{' || payload.ptr[0] == '[') &&
+           (payload.ptr[payload.len - 1] == '}' || payload.ptr[payload.len - 1] == ']') &&
+           !memchr(payload.ptr, '\n', payload.len) && !memchr(payload.ptr, '\r', payload.len) &&
+           lines_is_json(lines, payload);
 }
 
 /* An object or array stands as the JSON it is; any other payload as a string, so that both can be told apart and put
- * back; bytes that are no UTF-8 as payload_base64. */
+ * back as they were; bytes that are no UTF-8 as payload_base64. */
 static void add_envelope(const file_lines *lines, text_buf *out, const pl_emission *origin, pl_str payload)
 {
     text_addc(out, '{');
@@ -128,7 +130,7 @@ static void add_envelope(const file_lines *lines, text_buf *out, const pl_emissi
     text_addc(out, ',');
     if (is_object_or_array(lines, payload)) {
         text_adds(out, "\"payload\":");
-        text_json_line(out, payload);
+        text_add(out, payload.ptr, payload.len);
     } else {
         add_member(out, "payload", payload);
     }

@@ -1,5 +1,6 @@
 #include "file.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -7,7 +8,8 @@
 
 enum {
     KEEP_BYTES = 4 << 20, /* of the buffer, between batches */
-    SYNC_BYTES = 4 << 20  /* of sync_bytes, at most */
+    SYNC_BYTES = 4 << 20, /* of sync_bytes, at most */
+    READ_BACK_MAX = 1 << 30
 };
 
 typedef struct range { /* written, not yet durable */
@@ -318,11 +320,34 @@ static void ask_to_reopen(void *opaque)
     atomic_store(&((sink *)opaque)->reopen, true);
 }
 
+/* Dead letters as lines of JSON. */
+static pl_status read_back(void *opaque, const char *reader, void *source_config, pl_error *error)
+{
+    const sink *self = opaque;
+    file_source_config *source = source_config;
+    (void)reader;
+    bool never = !self->lines.envelope_auto && !self->lines.envelope_always;
+    if (strcmp(self->config->path, "-") == 0) {
+        return pl_fail(error, PL_BAD_CONFIG, "what went to standard output can't be read back: give a file of it");
+    }
+    if (self->lines.csv || never) {
+        return pl_fail(error, PL_BAD_CONFIG, "%.180s holds no envelopes (%s): dead letters need them",
+                       self->config->path, never ? "envelope: never" : "format: csv");
+    }
+    if (access(self->config->path, F_OK) != 0 && errno == ENOENT) {
+        return PL_END;
+    }
+    source->path = (pl_array){&self->config->path, 1};
+    source->max_record = READ_BACK_MAX;
+    return PL_OK;
+}
+
 const void *file_sink_extension(void *opaque, const char *id)
 {
     (void)opaque;
     static const pl_reopen reopen = {sizeof reopen, ask_to_reopen};
-    return strcmp(id, "pl.reopen/1") == 0 ? &reopen : NULL;
+    static const pl_readback readback = {sizeof readback, read_back};
+    return strcmp(id, "pl.reopen/1") == 0 ? (const void *)&reopen : strcmp(id, "pl.readback/1") == 0 ? &readback : NULL;
 }
 
 const pl_sink file_sink = {.struct_size = sizeof(pl_sink), .write = sink_write, .flush = sink_flush};

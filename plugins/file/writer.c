@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -121,6 +122,16 @@ static void mend_tail(file_writer *writer, const file_lines *lines, off_t size)
     free(tail);
 }
 
+/* What looks like a torn line is another process's that is being written, unless nobody else has the file open to
+ * write: all of us hold a shared lock meanwhile. */
+static void mend_if_alone(file_writer *writer, const file_lines *lines, off_t size)
+{
+    if (flock(writer->fd, LOCK_EX | LOCK_NB) == 0) {
+        mend_tail(writer, lines, size);
+    }
+    (void)flock(writer->fd, LOCK_SH | LOCK_NB);
+}
+
 /* Standard output is shared with whoever started us, so it is not ours to make non-blocking; a pipe can be opened a
  * second time, and what is set there holds for us alone. */
 static int open_standard(void)
@@ -150,7 +161,7 @@ pl_status writer_open(file_writer *writer, const file_lines *lines, bool truncat
     writer->fresh = !writer->regular || about.st_size == 0;
     writer->owes_newline = false;
     if (writer->durable) {
-        mend_tail(writer, lines, about.st_size);
+        mend_if_alone(writer, lines, about.st_size);
     }
     if (!existed) {
         sync_folder(writer);

@@ -33,6 +33,7 @@ typedef struct kafka_source_config {
     const char *group, *start;
     int64_t commit_every, drain; /* ns */
     bool headers;
+    bool to_end; /* no option: ends where each partition ended when it came there */
 } kafka_source_config;
 
 typedef struct kafka_sink_config {

@@ -250,8 +250,13 @@ rd_kafka_conf_t *kafka_source_conf(const kafka_source_config *config, const pl_h
         {NULL, NULL},
     };
     const setting hard[] = {
-        {"group.id", config->group},           {"auto.offset.reset", config->start},  {"enable.auto.commit", "false"},
-        {"enable.auto.offset.store", "false"}, {"allow.auto.create.topics", "false"}, {NULL, NULL},
+        {"group.id", config->group},
+        {"auto.offset.reset", config->start},
+        {"enable.auto.commit", "false"},
+        {"enable.auto.offset.store", "false"},
+        {"allow.auto.create.topics", "false"},
+        {"enable.partition.eof", config->to_end ? "true" : NULL},
+        {NULL, NULL},
     };
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     set_if_known(conf, "fetch.queue.backoff.ms", "20"); /* since 2.2 */

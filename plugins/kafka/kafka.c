@@ -175,6 +175,7 @@ static const pl_component sink_component = {
     .interrupt = kafka_sink_interrupt,
     .destroy = kafka_sink_destroy,
     .sink = &kafka_sink,
+    .extension = kafka_sink_extension,
 };
 
 static const pl_component *const components[] = {&source_component, &sink_component, NULL};

@@ -381,6 +381,28 @@ static pl_status sink_flush(void *self, int64_t deadline_ns, pl_error *error)
     return PL_AGAIN;
 }
 
+/* Dead letters are records of one topic. */
+static pl_status read_back(void *self, const char *reader, void *source_config, pl_error *error)
+{
+    const kafka_sink_self *sink = self;
+    kafka_source_config *source = source_config;
+    if (sink->templated)
+        return pl_fail(error, PL_BAD_CONFIG, "what went to topics by template (%s) can't be read back",
+                       sink->config->topic);
+    source->common = sink->config->common;
+    source->topics = (pl_array){&sink->config->topic, 1};
+    source->group = reader;
+    source->to_end = true;
+    return PL_OK;
+}
+
+const void *kafka_sink_extension(void *self, const char *id)
+{
+    static const pl_readback readback = {sizeof readback, read_back};
+    (void)self;
+    return strcmp(id, "pl.readback/1") == 0 ? &readback : NULL;
+}
+
 const pl_sink kafka_sink = {
     .struct_size = sizeof(pl_sink),
     .write = sink_write,

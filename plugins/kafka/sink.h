@@ -82,4 +82,5 @@ void kafka_topics_release(kafka_sink_self *sink);
 pl_status kafka_sink_create(const pl_host *host, const void *config, void **self, pl_error *error);
 void kafka_sink_interrupt(void *self);
 void kafka_sink_destroy(void *self);
+const void *kafka_sink_extension(void *self, const char *id);
 #endif

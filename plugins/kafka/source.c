@@ -229,8 +229,12 @@ static pl_status on_consumer_error(kafka_source_self *source, const rd_kafka_mes
     const pl_host *host = source->link.host;
     const char *topic = message->rkt ? rd_kafka_topic_name(message->rkt) : "";
     const char *text = rd_kafka_message_errstr(message);
+    kafka_partition *partition;
     switch ((int)message->err) {
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+        partition = kafka_partition_of(source, message);
+        if (partition)
+            partition->at_end = true;
         return PL_OK;
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
@@ -282,6 +286,14 @@ static pl_status read_some(kafka_source_self *source, int64_t deadline_ns, pl_er
     return PL_OK;
 }
 
+static bool read_to_end(const kafka_source_self *source)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < source->partition_count; i++)
+        left += !source->partitions[i].at_end;
+    return source->config->to_end && source->partition_count && !left;
+}
+
 /* From what librdkafka knows already: no request. */
 static void observe_lag(kafka_source_self *source)
 {
@@ -316,7 +328,7 @@ static pl_status source_next(void *self, int64_t deadline_ns, int64_t *resume_ns
         kafka_link_probe(&source->link);
         status = kafka_link_check(&source->link, error);
     }
-    return status;
+    return status == PL_OK && read_to_end(source) ? PL_END : status;
 }
 
 static pl_status source_commit(void *self, uint32_t lane, uint64_t position, pl_error *error)

@@ -27,6 +27,7 @@ typedef struct kafka_partition { /* assigned to us */
     int64_t sent;         /* what the last commit said; -1: none, or it failed */
     int64_t end;          /* the offset after the last handed over; -1: none yet */
     int64_t settled_ms;   /* event time of the last settled record; -1: unknown */
+    bool at_end;          /* to_end: all that was there has been read */
     kafka_marks marks;
 } kafka_partition;
 

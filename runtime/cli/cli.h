@@ -14,6 +14,7 @@ int pl_cmd_check(int argc, char **argv);
 int pl_cmd_plugins(int argc, char **argv);
 int pl_cmd_test(int argc, char **argv);
 int pl_cmd_buffer(int argc, char **argv);
+int pl_cmd_replay(int argc, char **argv);
 
 /* --plugin-dir given so far, then PLUMBLINE_PLUGIN_PATH, then the directories beside the binary. Static storage. */
 void pl_cli_add_plugin_dir(const char *path);

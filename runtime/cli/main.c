@@ -16,6 +16,7 @@ static const command commands[] = {
     {"plugins", "list the plugins, or describe one with all its options", pl_cmd_plugins},
     {"test", "run the tests of scripts (*_test.lua)", pl_cmd_test},
     {"buffer", "list or verify the disk buffers of sources", pl_cmd_buffer},
+    {"replay-dead-letter", "put dead letters back at the component that gave them up", pl_cmd_replay},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -23,7 +24,7 @@ static void help(FILE *out)
 {
     (void)fprintf(out, "usage: plumbline COMMAND [ARGUMENTS]\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        (void)fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+        (void)fprintf(out, "  %-18s %s\n", commands[i].name, commands[i].summary);
     (void)fprintf(out, "\n`plumbline COMMAND --help` tells more. `plumbline --version` prints the version.\n"
                        "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 records left unacknowledged.\n");
 }

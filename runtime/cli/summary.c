@@ -44,7 +44,7 @@ static void add_metrics(pl_buf *out, const pl_node_plan *node)
     pl_buf_adds(out, ",\"metrics\":{");
     for (size_t i = 0; node->instance && (metric = pl_metrics_at(pl_instance_metrics(node->instance), i)); i++)
         add_metric(out, metric->name, atomic_load(&metric->value));
-    if (node->kind == PL_KIND_TRANSFORM && node->stages && node->stages[0])
+    if (node->kind == PL_KIND_TRANSFORM && node->spec && node->stages && node->stages[0])
         add_script_metrics(out, node);
     pl_buf_addc(out, '}');
 }

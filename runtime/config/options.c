@@ -337,6 +337,13 @@ bool pl_options_check_and_fill(const pl_option_table *table, const pl_node *with
     return f.ok;
 }
 
+bool pl_options_defaults(const pl_option_table *table, void *config, pl_arena *arena, pl_diags *diags)
+{
+    filler f = {.arena = arena, .diags = diags, .what = "the defaults", .ok = true};
+    fill_table(&f, table, NULL, config, NULL, false);
+    return f.ok;
+}
+
 void pl_options_check_known(const pl_node *map, const pl_option_table *tables, size_t table_count, const char *what,
                             pl_diags *diags)
 {

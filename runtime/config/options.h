@@ -24,6 +24,9 @@ typedef struct pl_option_table {
 bool pl_options_check_and_fill(const pl_option_table *table, const pl_node *with, void *config, pl_arena *arena,
                                const pl_node *at, const char *what, pl_diags *diags);
 
+/* Only the defaults, into the zeroed struct; what is required stays zero. false: no memory. */
+bool pl_options_defaults(const pl_option_table *table, void *config, pl_arena *arena, pl_diags *diags);
+
 /* Reports each key of `map` that none of the tables knows: for `defaults: { kafka: ... }`, against the plugin's source
  * and its sink. */
 void pl_options_check_known(const pl_node *map, const pl_option_table *tables, size_t table_count, const char *what,

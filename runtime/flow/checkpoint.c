@@ -171,6 +171,8 @@ static bool note_missing(pl_checkpoint *checkpoint, const pl_merge_lane *lane)
     size_t known = seen->missing_count; /* of earlier snapshots, not processed since */
     for (size_t i = 0; i < lane->count; i++) {
         uint64_t position = lane->heap[i].record->position;
+        if (lane->heap[i].record->flags & PL_RECORD_RETURNED)
+            continue;
         if (seen->any && position <= seen->greatest && !listed(seen->missing, known, position))
             seen->missing[seen->missing_count++] = position;
     }

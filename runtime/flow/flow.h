@@ -12,7 +12,8 @@ typedef struct pl_flow {
     const char *data_dir; /* this pipeline's own folder */
     const pl_clock *clock;
     uint64_t seed;
-    bool seeded; /* the single-thread scheduler drives: plugins get deadlines that are already over */
+    bool seeded;              /* the single-thread scheduler drives: plugins get deadlines that are already over */
+    _Atomic uint64_t letters; /* dead letters so far, see dead_letter.h */
     pl_lanes lanes;
     pl_ack_groups groups;
     pl_memory memory;

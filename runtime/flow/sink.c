@@ -52,7 +52,7 @@ static bool wanted(pl_sink_stage *sink, const pl_record *record)
     bool pass = !pl_lane_gave_up(&sink->stage.flow->lanes, record->lane, record->ack);
     pl_error error = {.struct_size = sizeof error};
     if (pass && sink->when && pl_when_test(sink->when, record, &pass, &error) != PL_OK) {
-        pl_dead_letter why = {"sink", "script", PL_S(error.message), 1};
+        pl_dead_letter why = {"sink", "script", PL_S(error.message), 1, NULL};
         pl_count(&account->dead_lettered, 1);
         pl_dead_letter_add(&sink->stage, record, &why);
         return false;

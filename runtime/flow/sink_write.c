@@ -169,7 +169,7 @@ void pl_sink_settle(void *self, uint64_t ticket, uint32_t first, uint32_t count,
 
 static void reject(pl_sink_stage *sink, const pl_write *write, const pl_record *record, const pl_error *why)
 {
-    pl_dead_letter letter = {"sink", "reject", PL_S(why->message), write->attempts};
+    pl_dead_letter letter = {"sink", "reject", PL_S(why->message), write->attempts, NULL};
     pl_count(&sink->stage.account.dead_lettered, 1);
     pl_count(&sink->stage.account.errors, 1);
     pl_log(PL_WARN, sink->stage.name, "a record was refused: %s", why->message);

@@ -195,19 +195,25 @@ static void collect_lane(pl_source_stage *source, pl_lane *lane)
     }
 }
 
+static bool may_commit(const pl_source_stage *source, const pl_lane *lane, uint64_t *position)
+{
+    *position = lane->settled_position;
+    return !source->setup.settled || source->setup.settled(source->setup.self, lane->index, position);
+}
+
 static void commit_lane(pl_source_stage *source, pl_lane *lane)
 {
+    uint64_t position;
     const pl_component *component = pl_instance_component(source->setup.instance);
     lane->commit_due = false;
     if (source->buffer) {
         pl_source_buffer_settled(source, lane);
         return;
     }
-    if (!component->source || !component->source->commit)
+    if (!may_commit(source, lane, &position) || !component->source || !component->source->commit)
         return;
     pl_error error = {.struct_size = sizeof error};
-    if (component->source->commit(pl_instance_self(source->setup.instance), lane->index, lane->settled_position,
-                                  &error) != PL_FAILED)
+    if (component->source->commit(pl_instance_self(source->setup.instance), lane->index, position, &error) != PL_FAILED)
         return;
     if (error.error_class != PL_RETRY) {
         halt(source, &error);
@@ -277,8 +283,9 @@ void pl_source_close_lane(pl_source_stage *source, uint32_t index, int64_t deadl
     if (lane->count > 0)
         pl_lane_abandon(&flow->lanes, lane);
     abandon(source, lane);
-    if (lane->settled_any)
-        *settled_position = lane->settled_position;
+    uint64_t position;
+    if (lane->settled_any && may_commit(source, lane, &position))
+        *settled_position = position;
 }
 
 /* ---- reading ------------------------------------------------------------------------ */

@@ -21,6 +21,9 @@ typedef struct pl_source_setup {
     size_t share_bytes;     /* what it may have out, roughly, although the pipeline's memory is spent */
     pl_buffer *buffer;      /* NULL: none; else the stage's own once it is made: it closes it */
     int64_t buffer_sync_ns; /* what the source handed over waits so long for more before it is synced; 0: not at all */
+    /* Asked before a position is committed; it may lower it. false: nothing is to be committed. NULL: no questions. */
+    bool (*settled)(void *self, uint32_t lane, uint64_t *position);
+    void *self;
 } pl_source_setup;
 
 typedef struct pl_poll_item {
@@ -84,6 +87,10 @@ uint64_t pl_source_in_flight(const pl_source_stage *source);
 bool pl_source_emit(pl_source_stage *source, const pl_emission *emission);
 /* Into the flow. emission->lane and emission->position are not read. false: the batch is full. */
 bool pl_source_hand_over(pl_source_stage *source, pl_lane *lane, uint64_t position, const pl_emission *emission);
+/* Validates the payload and finds the event time, as the setup says; what is learned of it goes to the arena, which is
+ * to hold the payload. PL_REJECT: it is not for this pipeline. */
+pl_status pl_source_inspect(const pl_source_setup *setup, pl_document *document, pl_arena *arena, pl_record *record,
+                            pl_error *error);
 /* A batch and room for one more ack; false: no memory. */
 bool pl_source_begin(pl_source_stage *source);
 pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name);

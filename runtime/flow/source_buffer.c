@@ -92,7 +92,7 @@ bool pl_source_buffer_synced(const pl_source_stage *source)
 /* What can't be written, such as a number that JSON does not have, goes to the dead letter at once. */
 static void reject(pl_source_stage *source, const pl_lane *lane, const pl_kept *kept, const pl_error *error)
 {
-    pl_dead_letter why = {"source", "reject", PL_S(error->message), 1};
+    pl_dead_letter why = {"source", "reject", PL_S(error->message), 1, NULL};
     pl_record record = {.stream = kept->stream,
                         .key = kept->key,
                         .payload = kept->payload,

@@ -22,17 +22,17 @@ static bool time_of_number(int64_t number, int64_t *time_ns)
 
 /* Event time from the payload's own fields: text as RFC 3339, a number as seconds, or milli-, micro- or nanoseconds by
  * its size. PL_END: none of the fields is there. */
-static pl_status time_of(pl_source_stage *source, int64_t *time_ns, pl_error *error)
+static pl_status time_of(const pl_source_setup *setup, pl_document *document, int64_t *time_ns, pl_error *error)
 {
-    for (size_t i = 0; i < source->setup.time_count; i++) {
+    for (size_t i = 0; i < setup->time_count; i++) {
         pl_value value;
-        pl_status status = pl_document_get(source->document, &source->setup.time_paths[i], &value, error);
+        pl_status status = pl_document_get(document, &setup->time_paths[i], &value, error);
         if (status == PL_FAILED)
             return status;
         if (status != PL_OK || value.type == PL_NIL)
             continue;
         char path[64];
-        (void)pl_path_format(&source->setup.time_paths[i], path, sizeof path);
+        (void)pl_path_format(&setup->time_paths[i], path, sizeof path);
         if (value.type == PL_STR && pl_time_parse(value.as.s, time_ns))
             return PL_OK;
         if (value.type == PL_INT && time_of_number(value.as.i, time_ns))
@@ -48,21 +48,19 @@ static pl_status time_of(pl_source_stage *source, int64_t *time_ns, pl_error *er
     return PL_END;
 }
 
-/* Validates and finds the event time. */
-static pl_status inspect(pl_source_stage *source, pl_record *record, pl_error *error)
+pl_status pl_source_inspect(const pl_source_setup *setup, pl_document *document, pl_arena *arena, pl_record *record,
+                            pl_error *error)
 {
-    bool json = source->setup.codec == PL_CODEC_JSON && record->payload.ptr;
-    bool check = source->setup.validate && source->setup.codec != PL_CODEC_BYTES;
-    if (check || (json && source->setup.time_count))
-        pl_document_load(source->document, record->payload, source->setup.codec);
-    if (check && pl_document_validate(source->document, error) != PL_OK)
+    bool json = setup->codec == PL_CODEC_JSON && record->payload.ptr;
+    bool check = setup->validate && setup->codec != PL_CODEC_BYTES;
+    if (check || (json && setup->time_count))
+        pl_document_load(document, record->payload, setup->codec);
+    if (check && pl_document_validate(document, error) != PL_OK)
         return PL_FAILED;
     if (check && json)
-        record->outline = pl_document_keep_outline(source->document, source->building->arena);
-    if (json && source->setup.time_count && time_of(source, &record->time_unix_ns, error) == PL_FAILED)
+        record->outline = pl_document_keep_outline(document, arena);
+    if (json && setup->time_count && time_of(setup, document, &record->time_unix_ns, error) == PL_FAILED)
         return PL_FAILED;
-    if (record->time_unix_ns == 0)
-        record->time_unix_ns = source->arrived_unix_ns ? source->arrived_unix_ns : pl_flow_unix(source->stage.flow);
     return PL_OK;
 }
 
@@ -98,7 +96,7 @@ static pl_status fill(pl_flow_batch *batch, pl_record *record, const pl_emission
 
 static void reject(pl_source_stage *source, const pl_record *record, const pl_error *error)
 {
-    pl_dead_letter why = {"source", "reject", PL_S(error->message), 1};
+    pl_dead_letter why = {"source", "reject", PL_S(error->message), 1, NULL};
     pl_count(&source->stage.account.errors, 1);
     pl_dead_letter_add(&source->stage, record, &why);
     pl_flow_batch_cut(source->building, source->building->count - 1);
@@ -163,7 +161,9 @@ bool pl_source_hand_over(pl_source_stage *source, pl_lane *lane, uint64_t positi
         return false;
     }
     if (status == PL_OK)
-        status = inspect(source, record, &error);
+        status = pl_source_inspect(&source->setup, source->document, source->building->arena, record, &error);
+    if (status == PL_OK && record->time_unix_ns == 0)
+        record->time_unix_ns = source->arrived_unix_ns ? source->arrived_unix_ns : pl_flow_unix(source->stage.flow);
     if (status != PL_OK) {
         reject(source, record, &error);
     } else if (record->time_unix_ns > lane->newest_unix_ns) {

@@ -133,7 +133,7 @@ static void dead(pl_transform_stage *transform, const pl_record *record, const p
     pl_stage *stage = &transform->stage;
     pl_str reasons = in_script ? pl_script_reasons(transform->script) : (pl_str){NULL, 0};
     pl_dead_letter why = {"transform", error->code ? "script" : "reject", reasons.len ? reasons : PL_S(error->message),
-                          1};
+                          1, NULL};
     pl_count(&stage->account.errors, 1);
     pl_log(PL_WARN, stage->name, "%s", error->message);
     pl_dead_letter_add(stage, record, &why);
@@ -189,6 +189,8 @@ void pl_transform_record(pl_transform_stage *transform, const pl_record *record,
 {
     pl_account *account = &transform->stage.account;
     const pl_lane *lane = pl_lane_at(&transform->stage.flow->lanes, record->lane);
+    if (record->flags & PL_RECORD_RETURNED)
+        lane = NULL; /* the checkpoint has its position already: only its input is held back */
     pl_error error = {.struct_size = sizeof error};
     bool replay = record->flags & PL_RECORD_REPLAY;
     bool failed;

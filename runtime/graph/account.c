@@ -8,13 +8,13 @@ static uint64_t held_by(const pl_node_plan *node, const pl_stage *stage)
         const pl_source_stage *source = (const pl_source_stage *)stage;
         for (size_t i = 0; i < source->lane_count; i++)
             held += source->lanes[i]->count;
-    } else if (node->kind == PL_KIND_TRANSFORM) {
+    } else if (node->kind == PL_KIND_TRANSFORM && node->spec) { /* a replay's router holds nothing */
         const pl_merge *merge = &((const pl_transform_stage *)stage)->merge;
         held += ((const pl_transform_stage *)stage)->pending_inputs;
         for (size_t i = 0; i < merge->lane_count; i++)
             for (size_t j = 0; j < merge->lanes[i].count; j++)
                 held += merge->lanes[i].heap[j].record->flags & PL_RECORD_REPLAY ? 0 : 1;
-    } else {
+    } else if (node->kind == PL_KIND_SINK) {
         const pl_sink_stage *sink = (const pl_sink_stage *)stage;
         held += sink->gathered;
         for (const pl_write *write = sink->queue; write; write = write->next)

@@ -1,7 +1,9 @@
 /* One pipeline as stages and queues: planned from its file, opened, driven, and accounted for. [main] unless noted. */
 #ifndef PL_GRAPH_GRAPH_H
 #define PL_GRAPH_GRAPH_H
+#include <config/options.h>
 #include <config/pipeline.h>
+#include <flow/replay.h>
 #include <flow/sink.h>
 #include <flow/source.h>
 #include <flow/transform.h>
@@ -9,11 +11,19 @@
 
 enum { PL_MEMORY_DEFAULT_BYTES = 64 << 20 };
 
+typedef struct pl_graph_replay { /* what is to be put back of the dead letters, see flow/replay.h */
+    const char *from;            /* a file of them, - for standard input; NULL: the pipeline's own */
+    const char *stage, *reason;  /* NULL: any */
+    uint64_t limit;              /* 0: none */
+    bool dry_run;
+} pl_graph_replay;
+
 typedef struct pl_graph_setup {
-    const pl_pipeline *pipeline; /* outlives the graph */
-    pl_loader *loader;           /* likewise */
-    const pl_clock *clock;       /* NULL: the system's; the seeded scheduler brings its own */
-    const char *data_dir;        /* of all pipelines; this one's is data_dir/NAME */
+    const pl_pipeline *pipeline;   /* outlives the graph */
+    pl_loader *loader;             /* likewise */
+    const pl_clock *clock;         /* NULL: the system's; the seeded scheduler brings its own */
+    const char *data_dir;          /* of all pipelines; this one's is data_dir/NAME */
+    const pl_graph_replay *replay; /* NULL: the sources run. Else they do not, and dead letters are put back */
 } pl_graph_setup;
 
 /* One component at work. */
@@ -33,6 +43,17 @@ typedef struct pl_node_plan {
     size_t upstream_count;
 } pl_node_plan;
 
+typedef struct pl_graph_back { /* of a replay */
+    pl_node_plan *router;      /* gives each letter to its component */
+    pl_node_plan *reader;      /* a source of letters, all it feeds is the router */
+    pl_replay_target *targets; /* the components of the pipeline that can have given up a record */
+    size_t target_count;
+    pl_ledger *ledger;
+    char *dir; /* data_dir/replay: what a replay keeps, beside the pipeline that may run meanwhile */
+    int lock_fd;
+    bool beside; /* durable state is another process's */
+} pl_graph_back;
+
 typedef struct pl_graph {
     pl_graph_setup setup;
     pl_flow flow;
@@ -47,6 +68,7 @@ typedef struct pl_graph {
     pl_queue **queues; /* all of them, to be freed */
     size_t queue_count, queue_capacity;
     struct pl_driver *driver;
+    pl_graph_back back;
 } pl_graph;
 
 /* Loads plugins, checks all options and scripts; makes nothing and connects nowhere. All mistakes go to diags. A graph
@@ -54,7 +76,8 @@ typedef struct pl_graph {
 pl_graph *pl_graph_plan(const pl_graph_setup *setup, pl_diags *diags);
 void pl_graph_free(pl_graph **graph); /* nulls; NULL allowed. Destroys the plugin instances. */
 
-/* Takes the data_dir, creates the instances and stages. PL_FAILED: `component` (may be "") and error say why. */
+/* Takes the data_dir, creates the instances and stages. PL_FAILED: `component` (may be "") and error say why. PL_END: a
+ * replay, and no dead letter was ever written. */
 pl_status pl_graph_open(pl_graph *graph, const char **component, pl_error *error);
 
 /* ---- driving: threads -------------------------------------------------------------- */
@@ -96,6 +119,18 @@ uint64_t pl_graph_unsettled(const pl_graph *graph);
 pl_script_setup pl_graph_script_setup(pl_graph *graph, const pl_component_spec *spec, pl_diags *diags);
 pl_status pl_graph_wire(pl_graph *graph, pl_error *error);
 pl_status pl_graph_provide_dead_letter(pl_graph *graph, pl_diags *diags);
+pl_option_table pl_graph_options(const pl_component *component);
+/* The config of the file plugin's component for that path, and what `more` says in YAML; NULL: no memory, or reported.
+ */
+void *pl_graph_file_config(pl_graph *graph, const pl_component *component, const char *path, const char *more,
+                           pl_diags *diags);
+/* replay.c: nodes that only a replay has, and what it does with the others. */
+enum { PL_REPLAY_NODES = 2 };
+void pl_graph_plan_replay(pl_graph *graph, pl_diags *diags);
+pl_status pl_graph_begin_replay(pl_graph *graph, pl_error *error); /* the data_dir is known */
+pl_status pl_graph_find_letters(pl_graph *graph, pl_error *error); /* the dead-letter sink is open. PL_END: see open */
+pl_stage *pl_graph_open_router(pl_graph *graph, pl_error *error);
+void pl_graph_end_replay(pl_graph *graph);
 /* After the instances are destroyed: until then a plugin's own threads may wake its stage. */
 void pl_graph_free_driver(pl_graph *graph);
 uint32_t pl_graph_stage_count(const pl_graph *graph);

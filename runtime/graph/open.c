@@ -30,6 +30,8 @@ static pl_status take_data_dir(pl_graph *graph, pl_error *error)
     graph->data_dir = dir;
     if (pl_fs_mkdirs(dir, error) != PL_OK)
         return PL_FAILED;
+    if (graph->setup.replay)
+        return pl_graph_begin_replay(graph, error);
     return pl_fs_lock(lock, &graph->lock_fd, error);
 }
 
@@ -45,7 +47,7 @@ static pl_status open_instance(pl_graph *graph, pl_node_plan *node, pl_error *er
                                .component = node->component,
                                .config = node->config,
                                .clock = graph->flow.clock,
-                               .data_dir = graph->data_dir,
+                               .data_dir = graph->setup.replay ? graph->back.dir : graph->data_dir,
                                .budget_bytes = budget_of(graph)};
     node->instance = pl_instance_new(&setup, error);
     return node->instance ? PL_OK : PL_FAILED;
@@ -105,6 +107,10 @@ static pl_stage *open_source(pl_graph *graph, pl_node_plan *node, pl_error *erro
                              .buffer_sync_ns = spec->buffer.sync_ns};
     if (open_buffer(graph, node, &setup.buffer, error) != PL_OK)
         return NULL;
+    if (node == graph->back.reader) {
+        setup.settled = pl_replay_settled;
+        setup.self = graph->back.router->stages[0];
+    }
     pl_source_stage *source = pl_source_stage_new(&graph->flow, &setup);
     if (!source) {
         pl_buffer_close(&setup.buffer);
@@ -141,7 +147,7 @@ static pl_stage *open_transform(pl_graph *graph, pl_node_plan *node, uint32_t wo
         .when_line = spec->when_node ? spec->when_node->line : 0,
         .ordered = spec->order.enabled,
         .merge = {.slack_ns = spec->order.slack_ns, .idle_ns = spec->order.idle_ns},
-        .durable = spec->state.kind == PL_STATE_DURABLE,
+        .durable = spec->state.kind == PL_STATE_DURABLE && !graph->back.beside,
         .rebuilt = spec->state.kind == PL_STATE_REBUILD,
     };
     setup.script.seed += worker;
@@ -156,17 +162,28 @@ static pl_stage *open_transform(pl_graph *graph, pl_node_plan *node, uint32_t wo
     return (pl_stage *)pl_transform_stage_new(&graph->flow, &setup, node->name, error);
 }
 
+static pl_stage *open_stage(pl_graph *graph, pl_node_plan *node, uint32_t worker, pl_error *error)
+{
+    return node == graph->back.router     ? pl_graph_open_router(graph, error)
+           : node->kind == PL_KIND_SOURCE ? open_source(graph, node, error)
+           : node->kind == PL_KIND_SINK   ? open_sink(graph, node, error)
+                                          : open_transform(graph, node, worker, error);
+}
+
 static pl_status open_node(pl_graph *graph, pl_node_plan *node, pl_error *error)
 {
+    if (node->worker_count == 0) /* no part of a replay */
+        return PL_OK;
+    pl_status found = node == graph->back.reader ? pl_graph_find_letters(graph, error) : PL_OK;
+    if (found != PL_OK)
+        return found;
     if (node->kind != PL_KIND_TRANSFORM && open_instance(graph, node, error) != PL_OK)
         return PL_FAILED;
     node->stages = pl_calloc(node->worker_count, sizeof *node->stages);
     if (!node->stages)
         return pl_fail(error, PL_HALT, "no memory");
     for (uint32_t w = 0; w < node->worker_count; w++) {
-        pl_stage *stage = node->kind == PL_KIND_SOURCE ? open_source(graph, node, error)
-                          : node->kind == PL_KIND_SINK ? open_sink(graph, node, error)
-                                                       : open_transform(graph, node, w, error);
+        pl_stage *stage = open_stage(graph, node, w, error);
         if (!stage)
             return PL_FAILED;
         node->stages[w] = stage;
@@ -201,7 +218,7 @@ pl_status pl_graph_open(pl_graph *graph, const char **component, pl_error *error
     const pl_pipeline *pipeline = graph->setup.pipeline;
     pl_flow *flow = &graph->flow;
     *component = "";
-    if (pipeline->scheduler == PL_SCHEDULER_SEEDED) {
+    if (pipeline->scheduler == PL_SCHEDULER_SEEDED && !graph->setup.replay) {
         /* Far enough ahead that nothing replayed lies in the future: 2100-01-01. */
         pl_virtual_clock_init(&graph->virtual_clock, 4102444800000000000);
         flow->clock = &graph->virtual_clock.clock;
@@ -222,10 +239,11 @@ pl_status pl_graph_open(pl_graph *graph, const char **component, pl_error *error
         return pl_fail(error, PL_HALT, "the default dead letter can't be made");
     for (size_t i = 0; i < graph->node_count; i++) {
         *component = graph->nodes[i].name;
-        if (open_node(graph, &graph->nodes[i], error) != PL_OK)
-            return PL_FAILED;
+        pl_status status = open_node(graph, &graph->nodes[i], error);
+        if (status != PL_OK)
+            return status;
     }
-    for (size_t i = 0; i < graph->node_count; i++) {
+    for (size_t i = 0; !graph->setup.replay && i < graph->node_count; i++) {
         *component = graph->nodes[i].name;
         if (ask_for_rewind(graph, &graph->nodes[i], error) != PL_OK)
             return PL_FAILED;
@@ -280,6 +298,7 @@ void pl_graph_free(pl_graph **graph)
         pl_flow_release(&gone->flow);
     if (gone->lock_fd >= 0)
         pl_fs_unlock(&gone->lock_fd);
+    pl_graph_end_replay(gone);
     pl_arena_free(&gone->arena);
     pl_free(gone);
     *graph = NULL;

@@ -18,7 +18,7 @@ static const char *describe(pl_graph *graph, const pl_component_spec *spec)
     return copy.ptr ? copy.ptr : spec->name;
 }
 
-static pl_option_table table_of(const pl_component *component)
+pl_option_table pl_graph_options(const pl_component *component)
 {
     return (pl_option_table){component->options, component->option_count, component->option_size};
 }
@@ -50,7 +50,7 @@ static void plan_plugin(pl_graph *graph, pl_node_plan *node, pl_diags *diags)
     if (!node->config)
         return;
     memset(node->config, 0, component->config_size + 1);
-    pl_option_table table = table_of(component);
+    pl_option_table table = pl_graph_options(component);
     if (!pl_options_check_and_fill(&table, spec->with, node->config, graph->arena, spec->key, describe(graph, spec),
                                    diags))
         return;
@@ -239,7 +239,7 @@ static void check_defaults(pl_graph *graph, pl_diags *diags)
         size_t count = 0;
         for (int sink = 0; plugin && sink < 2; sink++)
             if (pl_plugin_component(plugin, sink))
-                tables[count++] = table_of(pl_plugin_component(plugin, sink));
+                tables[count++] = pl_graph_options(pl_plugin_component(plugin, sink));
         char what[160];
         (void)snprintf(what, sizeof what, "defaults of plugin %s", name);
         if (plugin)
@@ -247,6 +247,29 @@ static void check_defaults(pl_graph *graph, pl_diags *diags)
         else
             pl_diags_error(diags, defaults->keys[i], "%s", error.message);
     }
+}
+
+void *pl_graph_file_config(pl_graph *graph, const pl_component *component, const char *path, const char *more,
+                           pl_diags *diags)
+{
+    pl_buf text = PL_BUF(16 << 10);
+    pl_buf_adds(&text, "path: '");
+    for (const char *at = path; *at; at++) {
+        pl_buf_addc(&text, *at);
+        if (*at == '\'')
+            pl_buf_addc(&text, '\'');
+    }
+    pl_buf_printf(&text, "'\n%s", more);
+    pl_yaml_setup yaml = {.arena = graph->arena, .diags = diags, .literal = true};
+    const pl_node *with = pl_buf_failed(&text) ? NULL : pl_yaml_parse(pl_buf_str(&text), "dead letter", &yaml);
+    pl_buf_release(&text);
+    void *config = pl_arena_alloc(graph->arena, component->config_size + 1);
+    if (!with || !config)
+        return NULL;
+    memset(config, 0, component->config_size + 1);
+    pl_option_table table = pl_graph_options(component);
+    return pl_options_check_and_fill(&table, with, config, graph->arena, with, "the dead letter", diags) ? config
+                                                                                                         : NULL;
 }
 
 /* The runtime's own dead-letter sink: JSON lines in the data_dir. */
@@ -261,31 +284,17 @@ pl_status pl_graph_provide_dead_letter(pl_graph *graph, pl_diags *diags)
                     "no dead_letter is named and the default one can't be made: %s", error.message);
         return PL_FAILED;
     }
-    pl_buf text = PL_BUF(16 << 10);
-    pl_buf_adds(&text, "path: '");
-    for (const char *at = graph->data_dir ? graph->data_dir : "."; *at; at++) {
-        pl_buf_addc(&text, *at);
-        if (*at == '\'')
-            pl_buf_addc(&text, '\'');
-    }
-    pl_buf_adds(&text, "/dead_letter.jsonl'\n");
-    pl_yaml_setup yaml = {.arena = graph->arena, .diags = diags, .literal = true};
-    const pl_node *with = pl_buf_failed(&text) ? NULL : pl_yaml_parse(pl_buf_str(&text), "dead letter", &yaml);
-    pl_buf_release(&text);
-    node->config = pl_arena_alloc(graph->arena, node->component->config_size + 1);
-    if (!with || !node->config)
-        return PL_FAILED;
-    memset(node->config, 0, node->component->config_size + 1);
-    pl_option_table table = table_of(node->component);
-    return pl_options_check_and_fill(&table, with, node->config, graph->arena, with, "the dead letter", diags)
-               ? PL_OK
-               : PL_FAILED;
+    char path[4096];
+    (void)snprintf(path, sizeof path, "%s/dead_letter.jsonl", graph->data_dir ? graph->data_dir : ".");
+    node->config = pl_graph_file_config(graph, node->component, path, "", diags);
+    return node->config ? PL_OK : PL_FAILED;
 }
 
 static bool make_nodes(pl_graph *graph)
 {
     const pl_pipeline *pipeline = graph->setup.pipeline;
-    graph->node_count = pipeline->count + (pipeline->dead_letter < 0 ? 1 : 0);
+    graph->node_count =
+        pipeline->count + (pipeline->dead_letter < 0 ? 1 : 0) + (graph->setup.replay ? PL_REPLAY_NODES : 0);
     graph->dead_letter = pipeline->dead_letter < 0 ? (int)pipeline->count : pipeline->dead_letter;
     graph->nodes = pl_arena_alloc(graph->arena, graph->node_count * sizeof *graph->nodes);
     if (!graph->nodes)
@@ -307,7 +316,7 @@ pl_graph *pl_graph_plan(const pl_graph_setup *setup, pl_diags *diags)
     if (!graph)
         return NULL;
     graph->setup = *setup;
-    graph->lock_fd = -1;
+    graph->lock_fd = graph->back.lock_fd = -1;
     graph->flow.clock = setup->clock ? setup->clock : &pl_system_clock;
     graph->arena = pl_arena_new(16 << 10);
     if (!graph->arena || !make_nodes(graph)) {
@@ -333,5 +342,7 @@ pl_graph *pl_graph_plan(const pl_graph_setup *setup, pl_diags *diags)
     if (setup->pipeline->dead_letter < 0)
         (void)pl_graph_provide_dead_letter(graph, diags);
     check_defaults(graph, diags);
+    if (setup->replay)
+        pl_graph_plan_replay(graph, diags);
     return graph;
 }

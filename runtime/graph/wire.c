@@ -79,6 +79,31 @@ static pl_status wire_inputs(pl_graph *graph, pl_node_plan *node, pl_error *erro
     return PL_OK;
 }
 
+/* The router hands each component what it gave up, and all that read a source what that one gave up. */
+static pl_status wire_replay(pl_graph *graph, pl_error *error)
+{
+    pl_node_plan *router = graph->back.router;
+    if (connect(graph, graph->back.reader, graph->back.reader->stages[0], NULL, router, error) != PL_OK)
+        return PL_FAILED;
+    for (size_t t = 0; t < graph->back.target_count; t++)
+        if (!port_of(router->stages[0], graph->back.targets[t].name))
+            return no_memory(error);
+    for (size_t i = 0; !graph->setup.replay->dry_run && i < graph->setup.pipeline->count; i++) {
+        pl_node_plan *node = &graph->nodes[i];
+        if (node->kind == PL_KIND_SOURCE || (int)i == graph->dead_letter)
+            continue;
+        if (connect(graph, router, router->stages[0], node->name, node, error) != PL_OK)
+            return PL_FAILED;
+        for (size_t f = 0; f < node->spec->from_count; f++) {
+            const pl_node_plan *above = &graph->nodes[node->spec->from[f].component];
+            if (above->kind == PL_KIND_SOURCE && !node->spec->from[f].port &&
+                connect(graph, router, router->stages[0], above->name, node, error) != PL_OK)
+                return PL_FAILED;
+        }
+    }
+    return PL_OK;
+}
+
 pl_status pl_graph_wire(pl_graph *graph, pl_error *error)
 {
     pl_node_plan *letters = &graph->nodes[graph->dead_letter];
@@ -89,6 +114,8 @@ pl_status pl_graph_wire(pl_graph *graph, pl_error *error)
     for (size_t i = 0; i < graph->node_count; i++)
         if (wire_inputs(graph, &graph->nodes[i], error) != PL_OK)
             return PL_FAILED;
+    if (graph->setup.replay && wire_replay(graph, error) != PL_OK)
+        return PL_FAILED;
     for (size_t i = 0; i < graph->node_count; i++) {
         for (uint32_t w = 0; &graph->nodes[i] != letters && w < graph->nodes[i].worker_count; w++) {
             pl_stage *stage = graph->nodes[i].stages[w];

@@ -20,7 +20,8 @@
  * marked "frozen" never change.
  *
  * Changelog
- *   0.3  pl.txn/1 of the host, of sources and of sinks; pl_component.extension may be asked with self NULL.
+ *   0.3  pl.txn/1 of the host, of sources and of sinks; pl_component.extension may be asked with self NULL;
+ *        pl.readback/1 of sinks.
  *   0.2  pl_json.valid, pl_poller.commit.
  *   0.1  first version.
  */
@@ -355,6 +356,16 @@ typedef struct pl_txn_source {   /* "pl.txn/1" of a source */
      * metadata of the consumer group. Lives until the next call. NULL: there is none. */
     pl_status (*group_token)(void *self, pl_str *token, pl_error *);
 } pl_txn_source;
+
+/* Extension of a sink whose plugin has a source that reads what the sink wrote: for dead letters that are put back. */
+typedef struct pl_readback { /* "pl.readback/1", since 0.3 */
+    uint32_t struct_size;
+    /* [main] Fills the config of the plugin's source, which holds its defaults: so that it hands over what this sink
+     * wrote up to now, with headers, key, event time (or as the JSON object that the file plugin makes of them), and
+     * then ends. `reader` names who reads, the same over restarts; it outlives the source. Texts may be those of the
+     * sink's config. PL_END: nothing was ever written. PL_BAD_CONFIG: it can't be read back, and why. */
+    pl_status (*configure)(void *self, const char *reader, void *source_config, pl_error *);
+} pl_readback;
 
 /* Extension of a source or sink that keeps files open. */
 typedef struct pl_reopen { /* "pl.reopen/1": SIGUSR1, after a log rotation */

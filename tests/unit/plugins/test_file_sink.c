@@ -148,21 +148,30 @@ static void dead_letters_come_in_an_envelope(void **state)
     };
     stub *host = sink("{ path: %s/out }");
     const stub_record records[] = {
-        {.payload = "{\"a\":\n1}",
+        {.payload = "{\"a\": 1}",
          .key = "k",
          .stream = "topic",
          .time_unix_ns = 1648771200500000000,
          .headers = headers,
          .header_count = 3},
+        {.payload = "{\"a\":\n1}",
+         .headers = headers,
+         .header_count = 1,
+         .time_unix_ns = 1}, /* not to lose the newline */
+        {.payload = " [1] ", .headers = headers, .header_count = 1, .time_unix_ns = 1},
         {.payload = "{\"a\":", .headers = headers, .header_count = 1, .time_unix_ns = 1},
         {.payload = "\xff", .headers = headers, .header_count = 1, .time_unix_ns = 1},
         {.payload = "{\"plain\":1}"},
     };
-    assert_int_equal(stub_write_records(host, records, 4), PL_OK);
+    assert_int_equal(stub_write_records(host, records, 6), PL_OK);
     assert_string_equal(get("out"),
                         "{\"headers\":{\"plumbline.reason\":\"price is \\\"0\\\"\",\"trace\":[{\"base64\":"
                         "\"AP8=\"},\"b\"]},\"key\":\"k\",\"stream\":\"topic\",\"time\":\"2022-04-01T00:00:"
                         "00.500Z\",\"payload\":{\"a\": 1}}\n"
+                        "{\"headers\":{\"plumbline.reason\":\"price is \\\"0\\\"\"},\"key\":null,\"stream\":"
+                        "null,\"time\":\"1970-01-01T00:00:00.000000001Z\",\"payload\":\"{\\\"a\\\":\\n1}\"}\n"
+                        "{\"headers\":{\"plumbline.reason\":\"price is \\\"0\\\"\"},\"key\":null,\"stream\":"
+                        "null,\"time\":\"1970-01-01T00:00:00.000000001Z\",\"payload\":\" [1] \"}\n"
                         "{\"headers\":{\"plumbline.reason\":\"price is \\\"0\\\"\"},\"key\":null,\"stream\":"
                         "null,\"time\":\"1970-01-01T00:00:00.000000001Z\",\"payload\":\"{\\\"a\\\":\"}\n"
                         "{\"headers\":{\"plumbline.reason\":\"price is \\\"0\\\"\"},\"key\":null,\"stream\":"
