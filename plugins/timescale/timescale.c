@@ -119,7 +119,7 @@ static pl_status ready(sink *self, pl_error *error)
     if (self->link.connection && self->checked) {
         return PL_OK;
     }
-    if (self->txn.open) {
+    if (self->txn.begun) {
         return pl_fail(error, PL_RETRY, "the connection was lost, and the open transaction with it");
     }
     self->checked = false;
@@ -174,8 +174,11 @@ static pl_status copy_rows(sink *self, const pl_batch *batch, pl_error *error)
     if (!copy_wanted(&self->copy, batch->count)) { /* it was known of the connection before */
         return PL_AGAIN;
     }
+    if (txn_begin(&self->txn, &self->link, error) != PL_OK) {
+        return PL_FAILED;
+    }
     pl_status status = copy_batch(&self->copy, &self->link, &self->table, batch, self->rejected, &written, error);
-    self->txn.touched = self->txn.open;
+    self->txn.touched = self->txn.begun;
     if (status == PL_OK) {
         observe(self, self->copy.rows, written);
     } else {
@@ -234,7 +237,7 @@ static pl_status insert(sink *self, pl_error *error)
         return PL_FAILED;
     }
     PGresult *result = NULL;
-    if (txn_mark(&self->txn, &self->link, error) != PL_OK ||
+    if (txn_begin(&self->txn, &self->link, error) != PL_OK || txn_mark(&self->txn, &self->link, error) != PL_OK ||
         link_run(&self->link, self->sql.data, (int)self->table.count, values, &result, "cannot insert", error) !=
             PL_OK) {
         txn_undo(&self->txn, &self->link);
@@ -289,8 +292,15 @@ static pl_status sink_write(void *opaque, const pl_batch *batch, int64_t deadlin
 static pl_status sink_begin(void *opaque, pl_error *error)
 {
     sink *self = opaque;
+    if (self->txn.open) {
+        return pl_fail(error, PL_HALT, "a transaction is open already");
+    }
+    if (ready(self, error) != PL_OK) {
+        return PL_FAILED;
+    }
     self->rows_open = self->written_open = 0;
-    return ready(self, error) == PL_OK ? txn_begin(&self->txn, &self->link, error) : PL_FAILED;
+    txn_open(&self->txn);
+    return PL_OK;
 }
 
 /* The deadline is not used, as in write. */

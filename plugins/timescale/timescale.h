@@ -126,7 +126,8 @@ typedef struct txn {
     text_buf arrays[3]; /* of the commit at hand */
     txn_lane *lanes;    /* those whose position was asked for */
     size_t count, room;
-    bool open;
+    bool open;    /* as the core sees it */
+    bool begun;   /* at the server: not before something is to be written, which may be long after */
     bool touched; /* something was written since the savepoint */
 } txn;
 pl_status txn_init(txn *txn, const timescale_config *config, const pl_txn *host, pl_error *error);
@@ -135,8 +136,10 @@ void txn_release(txn *txn);
 pl_status txn_ready(const txn *txn, pg_link *link, pl_error *error);
 /* PL_END: none is stored. Also within a transaction. */
 pl_status txn_position(txn *txn, pg_link *link, pl_str lane, uint64_t *position, pl_error *error);
+void txn_open(txn *txn);
+/* Before the first write of one that is open. */
 pl_status txn_begin(txn *txn, pg_link *link, pl_error *error);
-/* Before a write that does not begin with TXN_MARK itself. */
+/* Then, before a write that does not begin with TXN_MARK itself. */
 pl_status txn_mark(txn *txn, pg_link *link, pl_error *error);
 /* After a write that failed: the transaction is as it was before it, or closed with its connection. */
 void txn_undo(txn *txn, pg_link *link);

@@ -150,18 +150,24 @@ pl_status txn_position(txn *txn, pg_link *link, pl_str name, uint64_t *position,
         txn_undo(txn, link);
         return PL_FAILED;
     }
-    txn->touched = txn->open; /* a write that fails must not take the lane's row with it */
+    txn->touched = txn->begun; /* a write that fails must not take the lane's row with it */
     *position = lane->position;
     return lane->stored ? PL_OK : PL_END;
 }
 
 /* ---- Transactions --------------------------------------------------------------------------------------- */
 
+void txn_open(txn *txn)
+{
+    txn->open = true;
+    txn->begun = txn->touched = false;
+}
+
 /* Constraints are checked by the statement, so that a record that breaks one can be told from the others. */
 pl_status txn_begin(txn *txn, pg_link *link, pl_error *error)
 {
-    if (txn->open) {
-        return pl_fail(error, PL_HALT, "a transaction is open already");
+    if (!txn->open || txn->begun) {
+        return PL_OK;
     }
     pl_status status = link_run(link,
                                 "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE; "
@@ -171,7 +177,7 @@ pl_status txn_begin(txn *txn, pg_link *link, pl_error *error)
         link_close(link);
         return status;
     }
-    txn->open = true;
+    txn->begun = true;
     txn->touched = false;
     return PL_OK;
 }
@@ -182,14 +188,14 @@ pl_status txn_mark(txn *txn, pg_link *link, pl_error *error)
     if (txn->touched) {
         status = link_run(link, TXN_MARK, 0, NULL, NULL, "cannot set a savepoint", error);
     }
-    txn->touched = txn->open;
+    txn->touched = txn->begun;
     return status;
 }
 
 void txn_undo(txn *txn, pg_link *link)
 {
     pl_error unused = {.struct_size = sizeof unused};
-    if (txn->open && link->connection &&
+    if (txn->begun && link->connection &&
         link_run(link, "ROLLBACK TO SAVEPOINT plumbline", 0, NULL, NULL, "cannot roll back", &unused) != PL_OK) {
         link_close(link);
     }
@@ -199,11 +205,11 @@ void txn_undo(txn *txn, pg_link *link)
 void txn_abort(txn *txn, pg_link *link)
 {
     pl_error unused = {.struct_size = sizeof unused};
-    if (txn->open && link->connection &&
+    if (txn->begun && link->connection &&
         link_run(link, "ROLLBACK", 0, NULL, NULL, "cannot roll back", &unused) != PL_OK) {
         link_close(link); /* the server then rolls back */
     }
-    txn->open = false;
+    txn->open = txn->begun = false;
 }
 
 /* ---- Committing ------------------------------------------------------------------------------------------- */
@@ -323,16 +329,20 @@ static void moved_all(txn *txn, const pl_txn_position *positions, uint32_t count
 
 pl_status txn_commit(txn *txn, pg_link *link, const pl_txn_position *positions, uint32_t count, pl_error *error)
 {
-    pl_status status = count > 0 ? move(txn, link, positions, count, error) : PL_OK;
+    pl_status status = txn_begin(txn, link, error);
+    if (status == PL_OK && count > 0) {
+        status = move(txn, link, positions, count, error);
+    }
     status = status == PL_OK ? finish(link, error) : status;
-    if (status == PL_OK) {
-        txn->open = false;
-        moved_all(txn, positions, count);
-    } else if (status == PL_AGAIN) {
-        txn->open = false;
-        link_close(link);
-    } else {
+    if (status == PL_FAILED) {
         txn_abort(txn, link);
+        return status;
+    }
+    txn->open = txn->begun = false;
+    if (status == PL_OK) {
+        moved_all(txn, positions, count);
+    } else {
+        link_close(link);
     }
     return status;
 }

@@ -79,7 +79,7 @@ class Sink(support.Case):
         self.driver(postgres(), "unit_plugins_test_timescale_txn", 0)
 
     def test_transaction_driver_on_timescale(self):
-        self.driver(timescale(), "unit_plugins_test_timescale_txn", 5)   # one session, for one transaction at a time
+        self.driver(timescale(), "unit_plugins_test_timescale_txn", 6)   # one session, for one transaction at a time
 
     def store_rounds(self, server):
         self.use(server)

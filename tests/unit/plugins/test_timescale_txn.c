@@ -505,6 +505,29 @@ static void a_lost_session_takes_the_transaction_with_it(void **state)
     assert_string_equal(stored(), "0|0|-1");
 }
 
+/* A transaction in which nothing was written yet is none at the server, however long that takes. */
+static void a_session_lost_while_nothing_comes_does_no_harm(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    if (one_session) {
+        skip();
+    }
+    stub *host = open_txn(", create: true" PLAIN);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    expect_ok(host, begin(host));
+    assert_string_equal(query("SELECT state FROM pg_stat_activity WHERE application_name = 'plumbline/unit'"), "idle");
+    assert_string_equal(end_session(), "1");
+    pl_status status = write_some(host, 0, 3);
+    if (status != PL_OK) { /* the first to notice */
+        assert_int_equal(host->error.error_class, PL_RETRY);
+        expect_ok(host, write_some(host, 0, 3));
+    }
+    expect_ok(host, commit(host, "t/0", 2));
+    stub_close(&host);
+    assert_string_equal(stored(), "3|3|2");
+}
+
 /* A wire to the server that is cut at COMMIT: behind it, so that only the answer is lost, or before it. */
 typedef struct wire {
     int listener, client, server;
@@ -711,6 +734,7 @@ int main(void)
         TXN_TEST(an_interrupt_ends_the_wait_of_a_commit),
         TXN_TEST(a_lane_may_come_within_a_transaction),
         TXN_TEST(a_lost_session_takes_the_transaction_with_it),
+        TXN_TEST(a_session_lost_while_nothing_comes_does_no_harm),
         TXN_TEST(a_commit_whose_answer_is_lost_is_looked_up),
         TXN_TEST(a_commit_that_never_arrived_is_looked_up),
         TXN_TEST(without_create_the_table_of_positions_must_be_there),
