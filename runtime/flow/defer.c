@@ -98,18 +98,6 @@ pl_deferred pl_defers_take(pl_defers *defers)
     return taken;
 }
 
-void pl_defers_remove(pl_defers *defers, int64_t at_unix_ns, pl_str key)
-{
-    pl_deferred *item = pl_defers_find(defers, at_unix_ns, key);
-    if (!item)
-        return;
-    pl_deferred gone = *item;
-    size_t at = (size_t)(item - defers->items);
-    memmove(item, item + 1, (defers->count - at - 1) * sizeof *item);
-    defers->count--;
-    pl_deferred_release(&gone, PL_OUTCOME_FILTERED);
-}
-
 void pl_deferred_release(pl_deferred *deferred, pl_outcome outcome)
 {
     pl_ack_done(deferred->group, outcome);

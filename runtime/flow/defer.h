@@ -34,8 +34,6 @@ bool pl_deferred_join(pl_deferred *deferred, const pl_record *asker);
 int64_t pl_defers_next(const pl_defers *defers);
 /* Takes the next out; the caller owns what it holds: pl_deferred_release. */
 pl_deferred pl_defers_take(pl_defers *defers);
-/* Undoes an add. */
-void pl_defers_remove(pl_defers *defers, int64_t at_unix_ns, pl_str key);
 /* Drops the group's own reference (outcome: what it came to) and frees. */
 void pl_deferred_release(pl_deferred *deferred, pl_outcome outcome);
 /* Frees all without telling anybody: the flow is over. */

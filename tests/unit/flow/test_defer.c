@@ -1,10 +1,8 @@
-/* Functions put off, and the pauses between attempts. */
+/* Functions put off. */
 #include "support.h"
 
-#include <base/log.h>
 #include <base/mem.h>
 #include <flow/defer.h>
-#include <flow/retry.h>
 
 static pl_ack_groups groups = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -101,7 +99,7 @@ static void test_all_who_asked_are_settled(void **state)
     pl_free(block);
 }
 
-static void test_removing_and_freeing(void **state)
+static void test_freeing_tells_nobody(void **state)
 {
     (void)state;
     pl_stage source = {0};
@@ -112,81 +110,19 @@ static void test_removing_and_freeing(void **state)
     pl_flow_batch *batch = pl_flow_batch_new(NULL);
     pl_record record = asker(ack, 0);
     assert_non_null(pl_defers_add(&defers, 10, PL_S("x"), 1, &record, batch));
-    assert_non_null(pl_defers_add(&defers, 11, PL_S("y"), 1, &record, batch));
-    pl_defers_remove(&defers, 10, PL_S("x"));
-    pl_defers_remove(&defers, 10, PL_S("never there"));
-    assert_int_equal(pl_defers_pending(&defers), 1);
     pl_defers_free(&defers); /* the flow is over: nobody is told */
     assert_false(pl_ack_settled(ack, &outcome));
     pl_flow_batch_unref(batch);
     pl_free(block);
 }
 
-static void test_backoff_grows_to_its_maximum(void **state)
-{
-    (void)state;
-    pl_random random;
-    pl_random_seed(&random, 1);
-    pl_retry retry = {.policy = {100, 1000, 4}, .quiet = true};
-    pl_error error = {.message = "down"};
-    int64_t longest = 0;
-    for (int i = 0; i < 3; i++) {
-        assert_true(pl_retry_failed(&retry, "x", &error, &random, 5000));
-        assert_true(retry.due_ns > 5000 && retry.due_ns <= 5000 + 1000000 + (100 << i));
-    }
-    assert_false(pl_retry_failed(&retry, "x", &error, &random, 0)); /* the fourth attempt was the last */
-    for (int i = 0; i < 1000; i++) {
-        (void)pl_retry_failed(&retry, "x", &error, &random, 0);
-        longest = retry.due_ns > longest ? retry.due_ns : longest;
-    }
-    assert_in_range(longest, 1000000 + 900, 1000000 + 1000);
-    error.retry_after_ms = 7000;
-    (void)pl_retry_failed(&retry, "x", &error, &random, 1);
-    assert_int_equal(retry.due_ns, 7000000001);
-    pl_retry_worked(&retry, "x");
-    assert_int_equal(retry.failures, 0);
-    assert_int_equal(retry.due_ns, 0);
-    retry.policy = (pl_retry_policy){100, INT64_MAX, 0};
-    error.retry_after_ms = 0;
-    for (int i = 0; i < 100; i++) /* for ever, and no overflow on the way */
-        assert_true(pl_retry_failed(&retry, "x", &error, &random, 0));
-}
-
-static char said[256];
-static size_t lines;
-
-static void capture(void *self, const char *line, size_t len)
-{
-    (void)self;
-    lines++;
-    (void)snprintf(said, sizeof said, "%.*s", (int)len, line);
-}
-
-static void test_one_line_on_a_change_of_state(void **state)
-{
-    (void)state;
-    pl_random random;
-    pl_random_seed(&random, 1);
-    pl_retry retry = {.policy = {100, 1000, 0}};
-    pl_error error = {.message = "connection refused"};
-    pl_log_capture(capture, NULL);
-    for (int i = 0; i < 3; i++)
-        (void)pl_retry_failed(&retry, "store", &error, &random, 0);
-    assert_int_equal(lines, 1);
-    assert_non_null(strstr(said, "warn store: connection refused"));
-    pl_retry_worked(&retry, "store");
-    pl_retry_worked(&retry, "store");
-    assert_int_equal(lines, 2);
-    assert_non_null(strstr(said, "works again after 3 failed attempts"));
-    pl_log_capture(NULL, NULL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_in_the_order_of_time_and_key), cmocka_unit_test(test_many_in_and_out),
-        cmocka_unit_test(test_all_who_asked_are_settled),    cmocka_unit_test(test_removing_and_freeing),
-        cmocka_unit_test(test_backoff_grows_to_its_maximum), cmocka_unit_test(test_one_line_on_a_change_of_state),
+        cmocka_unit_test(test_in_the_order_of_time_and_key),
+        cmocka_unit_test(test_many_in_and_out),
+        cmocka_unit_test(test_all_who_asked_are_settled),
+        cmocka_unit_test(test_freeing_tells_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
