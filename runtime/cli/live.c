@@ -32,6 +32,9 @@ void pl_live_begin(pl_live *live, bool wanted)
         pl_log_capture(log_line, NULL);
 }
 
+static const char *const circuits[] = {
+    [PL_CIRCUIT_CLOSED] = "", [PL_CIRCUIT_OPEN] = " circuit open", [PL_CIRCUIT_HALF_OPEN] = " circuit half-open"};
+
 static void draw_row(const pl_graph *graph, const pl_node_plan *node, double seconds, uint64_t *last_read)
 {
     pl_counts counts = pl_node_counts(graph, node);
@@ -40,9 +43,10 @@ static void draw_row(const pl_graph *graph, const pl_node_plan *node, double sec
     (void)fprintf(stderr, "%-20.20s %12" PRIu64 " %10.1f %10" PRIu64 " %10" PRIu64 " %8" PRIu64, node->name,
                   counts.read, rate, counts.in_flight, counts.dead_lettered, counts.errors);
     if (counts.newest_unix_ns)
-        (void)fprintf(stderr, " %7.1f\n", (double)(pl_flow_unix(&graph->flow) - counts.newest_unix_ns) / 1e9);
+        (void)fprintf(stderr, " %7.1f", (double)(pl_flow_unix(&graph->flow) - counts.newest_unix_ns) / 1e9);
     else
-        (void)fprintf(stderr, "\n");
+        (void)fprintf(stderr, "%*s", counts.circuit ? 8 : 0, "");
+    (void)fprintf(stderr, "%s\n", circuits[counts.circuit]);
     lines_drawn++;
 }
 

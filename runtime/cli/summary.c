@@ -59,7 +59,8 @@ static void add_component(pl_buf *out, const pl_graph *graph, const pl_node_plan
                 {"filtered", counts.filtered},   {"dead_lettered", counts.dead_lettered},
                 {"in_flight", counts.in_flight}, {"born", counts.born},
                 {"replayed", counts.replayed},   {"retries", counts.retries},
-                {"errors", counts.errors},       {"bytes", counts.bytes}};
+                {"errors", counts.errors},       {"circuit_opened", counts.circuit_opened},
+                {"bytes", counts.bytes}};
     pl_encode_string(out, PL_S(node->name));
     pl_buf_printf(out, ":{\"kind\":\"%s\"", pl_kind_name(node->kind));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

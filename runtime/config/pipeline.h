@@ -6,6 +6,7 @@
 #include <config/load.h>
 
 typedef enum { PL_KIND_SOURCE, PL_KIND_TRANSFORM, PL_KIND_SINK } pl_kind;
+enum { PL_RETRY_CIRCUIT = 5 };
 typedef enum { PL_VALIDATE_FULL, PL_VALIDATE_TOUCHED } pl_validate;
 typedef enum { PL_STATE_NONE, PL_STATE_DURABLE, PL_STATE_REBUILD } pl_state_kind;
 typedef enum { PL_SCHEDULER_THREADS, PL_SCHEDULER_SEEDED } pl_scheduler;
@@ -47,8 +48,12 @@ typedef struct pl_component_spec {
     struct {
         int64_t attempts; /* 0: for ever */
         int64_t min_ns, max_ns;
+        int64_t circuit;          /* failures in a row that open it */
+        bool then_halt;           /* when the attempts are used up; else a gap or a dead letter */
+        const pl_node *then_node; /* NULL: not given */
         bool given;
-    } retry; /* source, sink; default 0, 100ms, 30s */
+    } retry;           /* source, sink; default 0, 100ms, 30s, PL_RETRY_CIRCUIT */
+    bool reject_halts; /* sink */
     struct {
         bool given;
         int64_t max_bytes;   /* default 1 GiB */

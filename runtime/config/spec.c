@@ -102,9 +102,23 @@ static void read_with(const pl_reader *r, pl_component_spec *spec, const pl_node
     spec->with = pl_merge_with(with, spec->plugin ? pl_node_get(defaults, spec->plugin) : NULL, yaml);
 }
 
-static void read_retry(const pl_reader *r, pl_component_spec *spec)
+static void read_then(const pl_reader *inner, const char *otherwise, pl_component_spec *spec)
 {
-    static const char *const keys[] = {"attempts", "min", "max", NULL};
+    const char *const words[] = {otherwise, "halt", NULL};
+    int word = 0;
+    pl_read_choice(inner, "then", words, &word);
+    spec->retry.then_halt = word == 1;
+    spec->retry.then_node = pl_read_node(inner, "then", NULL);
+    if (spec->retry.then_node && spec->retry.attempts == 0)
+        pl_diags_error(inner->diags, spec->retry.then_node,
+                       "retry.then of %s needs retry.attempts: without it, it is tried again for ever", inner->what);
+}
+
+/* otherwise: what becomes of it when the attempts are used up and the pipeline does not halt. */
+static void read_retry(const pl_reader *r, const char *otherwise, pl_component_spec *spec)
+{
+    static const char *const keys[] = {"attempts", "min", "max", "circuit", "then", NULL};
+    spec->retry.circuit = PL_RETRY_CIRCUIT;
     spec->retry.min_ns = second / 10;
     spec->retry.max_ns = 30 * second;
     pl_reader inner = {pl_read_map(r, "retry", keys), r->what, "retry.", r->arena, r->diags, keys};
@@ -114,6 +128,8 @@ static void read_retry(const pl_reader *r, pl_component_spec *spec)
     pl_read_integer(&inner, "attempts", 0, 1000000, &spec->retry.attempts);
     pl_read_duration(&inner, "min", &spec->retry.min_ns);
     pl_read_duration(&inner, "max", &spec->retry.max_ns);
+    pl_read_integer(&inner, "circuit", 1, 1000000, &spec->retry.circuit);
+    read_then(&inner, otherwise, spec);
     bool max_given = pl_read_node(&inner, "max", NULL) != NULL;
     if (spec->retry.min_ns <= 0)
         pl_diags_error(r->diags, pl_read_node(&inner, "min", NULL), "retry.min of %s must be above 0", r->what);
@@ -163,17 +179,21 @@ static void read_source(const pl_reader *r, pl_component_spec *spec)
     pl_read_choice(r, "validate", validates, &validate);
     spec->codec = (pl_codec)codec;
     spec->validate = (pl_validate)validate;
-    read_retry(r, spec);
+    read_retry(r, "gap", spec);
     read_buffer(r, spec);
 }
 
 static void read_sink(const pl_reader *r, pl_component_spec *spec)
 {
     static const char *const keys[] = {"records", "bytes", "wait", NULL};
+    static const char *const rejects[] = {"dead_letter", "halt", NULL};
+    int reject = 0;
     read_plugin(r, spec);
     read_from(r, spec);
     pl_read_text(r, "when", &spec->when, &spec->when_node);
-    read_retry(r, spec);
+    read_retry(r, "dead_letter", spec);
+    pl_read_choice(r, "reject", rejects, &reject);
+    spec->reject_halts = reject == 1;
     refuse_buffer(r);
     spec->batch.wait_ns = -1;
     pl_reader inner = {pl_read_map(r, "batch", keys), r->what, "batch.", r->arena, r->diags, keys};
@@ -325,7 +345,7 @@ static void read_transform(const pl_reader *r, pl_component_spec *spec)
 static const char *const source_keys[] = {"plugin", "with", "time", "codec", "validate", "retry", "buffer", NULL};
 static const char *const transform_keys[] = {"from",    "script", "lua",   "with",   "when", "order",
                                              "workers", "by",     "state", "limits", NULL};
-static const char *const sink_keys[] = {"from", "plugin", "with", "when", "batch", "retry", "buffer", NULL};
+static const char *const sink_keys[] = {"from", "plugin", "with", "when", "batch", "retry", "reject", "buffer", NULL};
 static const char *const *const kind_keys[] = {source_keys, transform_keys, sink_keys};
 
 static void read_kind(const pl_reader *r, pl_component_spec *spec)

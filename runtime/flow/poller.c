@@ -40,12 +40,12 @@ static pl_status start(pl_source_stage *source, int64_t now_ns, pl_error *error)
         (void)snprintf(name, sizeof name, "%s/%zu", source->stage.name, i);
         items[i].lane = pl_source_open_lane(source, PL_S(name));
         items[i].position = (uint64_t)pl_flow_unix(source->stage.flow);
-        items[i].retry = (pl_retry){.policy = source->setup.retry, .quiet = true};
         if (!items[i].lane) {
             pl_free(items);
             return pl_fail(error, PL_HALT, "no memory for %zu lanes", count);
         }
     }
+    poll->retry = (pl_retry){.policy = source->setup.retry, .quiet = true};
     poll->items = items;
     poll->count = count;
     poll->next_tick_ns = now_ns;
@@ -212,8 +212,6 @@ static void give_up(pl_source_stage *source, size_t index, const char *reason)
 {
     pl_poll_item *item = &source->poll.items[index];
     item->done = true;
-    item->retry.failures = 0;
-    item->retry.due_ns = 0;
     gap_run run = {.first_unix_ns = source->poll.tick_unix_ns, .count = 1, .reason = reason};
     gaps(source, index, index + 1, &run);
 }
@@ -227,17 +225,21 @@ static void complete_tick(pl_poll_state *poll)
     poll->complete_unix_ns = poll->tick_unix_ns;
 }
 
+static const char *why_no_sample(const pl_poll_state *poll, size_t index)
+{
+    if (poll->retry.asked)
+        return "the server asked to wait";
+    return poll->items[index].failures || !poll->retry.open ? "no answer before the next tick"
+                                                            : "not asked: the circuit is open";
+}
+
 static void begin_tick(pl_source_stage *source, int64_t now_ns)
 {
     pl_poll_state *poll = &source->poll;
     int64_t every_ns = poller_of(source)->every_ns(self_of(source));
-    for (size_t i = 0; poll->started && i < poll->count; i++) {
-        int64_t due_ns = poll->items[i].retry.due_ns;
-        if (poll->items[i].done)
-            continue;
-        give_up(source, i, due_ns > now_ns ? "the server asked to wait" : "no answer before the next tick");
-        poll->items[i].retry.due_ns = due_ns > now_ns ? due_ns : 0; /* Retry-After may be longer than many ticks */
-    }
+    for (size_t i = 0; poll->started && i < poll->count; i++)
+        if (!poll->items[i].done)
+            give_up(source, i, why_no_sample(poll, i));
     if (poll->started)
         complete_tick(poll);
     int64_t unix_ns = pl_flow_unix(source->stage.flow);
@@ -259,11 +261,26 @@ static void begin_tick(pl_source_stage *source, int64_t now_ns)
     if (!poll->started)
         poll->next_tick_ns += jitter; /* several instances started at once spread out */
     poll->started = true;
+    if (poll->retry.sound && !poll->retry.open)
+        poll->retry.failures = 0; /* what failed was an item's own */
+    if (!poll->retry.open)
+        poll->turn = 0;
+    poll->retry.sound = false;
     for (size_t i = 0; i < poll->count; i++) {
         poll->items[i].done = false;
-        if (poll->items[i].retry.due_ns <= now_ns)
-            poll->items[i].retry.failures = 0;
+        poll->items[i].failures = 0;
     }
+}
+
+static void answered(pl_source_stage *source)
+{
+    pl_poll_state *poll = &source->poll;
+    if (poll->retry.open)
+        for (size_t i = 0; i < poll->count; i++)
+            poll->items[i].quiet = false; /* that the circuit is closed says it for all */
+    pl_retry_worked(&poll->retry, &source->stage);
+    poll->retry.sound = true;
+    poll->turn = 0;
 }
 
 static void warn(pl_source_stage *source, pl_poll_item *item, const pl_error *error)
@@ -273,20 +290,42 @@ static void warn(pl_source_stage *source, pl_poll_item *item, const pl_error *er
     item->quiet = true;
 }
 
+/* The items are of one host: what it did to one holds for all. PL_FAILED: the pipeline stops. */
+static pl_status try_later(pl_source_stage *source, size_t index, pl_error *error)
+{
+    pl_poll_state *poll = &source->poll;
+    pl_poll_item *item = &poll->items[index];
+    pl_retry *retry = &poll->retry;
+    pl_count(&source->stage.account.retries, 1);
+    (void)pl_retry_failed(retry, &source->stage, error, pl_flow_now(source->stage.flow));
+    item->quiet = item->quiet || retry->open; /* the log has that */
+    warn(source, item, error);
+    if (!retry->asked && retry->due_ns > poll->next_tick_ns)
+        retry->due_ns = poll->next_tick_ns; /* a probe a tick is no more than is asked of it when all is well */
+    item->failures++;
+    poll->turn = (index + 1) % poll->count; /* another is the next probe */
+    bool used_up = retry->policy.attempts && item->failures >= retry->policy.attempts;
+    if (used_up && retry->policy.then_halt)
+        error->error_class = PL_HALT;
+    else if (used_up || retry->due_ns >= poll->next_tick_ns)
+        give_up(source, index, error->message);
+    return used_up && retry->policy.then_halt ? PL_FAILED : PL_OK;
+}
+
 static pl_status poll_item(pl_source_stage *source, size_t index, pl_error *error)
 {
     pl_poll_item *item = &source->poll.items[index];
     source->poll.current = index;
     uint64_t before = item->position;
+    pl_retry_begin(&source->poll.retry, &source->stage);
     pl_status status = poller_of(source)->poll(self_of(source), index, source->poll.tick_unix_ns, error);
     item->emitted = item->position > before ? item->position : item->emitted;
     if (status != PL_FAILED) {
         item->done = true;
+        answered(source);
         if (item->quiet)
             pl_log(PL_INFO, source->stage.name, "samples again");
         item->quiet = false;
-        item->retry.failures = 0;
-        item->retry.due_ns = 0;
         return PL_OK;
     }
     if (error->error_class != PL_RETRY && error->error_class != PL_REJECT)
@@ -294,21 +333,19 @@ static pl_status poll_item(pl_source_stage *source, size_t index, pl_error *erro
     if (atomic_load(&source->stage.flow->stopping))
         return PL_OK;
     pl_count(&source->stage.account.errors, 1);
+    if (error->error_class == PL_RETRY)
+        return try_later(source, index, error);
+    answered(source);
     warn(source, item, error);
-    int64_t now_ns = pl_flow_now(source->stage.flow);
-    if (error->error_class == PL_REJECT) {
-        give_up(source, index, error->message);
-        return PL_OK;
-    }
-    pl_count(&source->stage.account.retries, 1);
-    if (!pl_retry_failed(&item->retry, source->stage.name, error, &source->stage.random, now_ns))
-        give_up(source, index, error->message);
-    else if (item->retry.due_ns >= source->poll.next_tick_ns) {
-        int64_t due_ns = item->retry.due_ns;
-        give_up(source, index, error->message);
-        item->retry.due_ns = due_ns; /* Retry-After holds across ticks */
-    }
+    give_up(source, index, error->message);
     return PL_OK;
+}
+
+/* While the pause lasts, nothing that failed is asked again; where the circuit is open, nothing at all. The first that
+ * is asked after it is the probe: when it fails, the next pause holds the others back. */
+static bool waits(const pl_poll_state *poll, const pl_poll_item *item, int64_t now_ns)
+{
+    return poll->retry.due_ns > now_ns && (poll->retry.open || item->failures);
 }
 
 pl_status pl_poller_next(pl_source_stage *source, int64_t now_ns, int64_t *resume_ns, pl_error *error)
@@ -319,20 +356,19 @@ pl_status pl_poller_next(pl_source_stage *source, int64_t now_ns, int64_t *resum
     if (now_ns >= poll->next_tick_ns)
         begin_tick(source, now_ns);
     int64_t soonest = poll->next_tick_ns;
-    for (size_t i = 0; i < poll->count; i++) {
-        pl_poll_item *item = &poll->items[i];
-        if (item->done)
+    for (size_t k = 0, first = poll->turn; k < 2 * poll->count; k++) {
+        size_t index = (first + k) % poll->count;
+        pl_poll_item *item = &poll->items[index];
+        bool doubtful =
+            k >= poll->count; /* those that failed last come last: the others tell whether the host is well */
+        if (item->done || item->quiet != doubtful)
             continue;
-        if (item->retry.due_ns > now_ns) {
-            soonest = item->retry.due_ns < soonest ? item->retry.due_ns : soonest;
-            continue;
-        }
-        if (poll_item(source, i, error) != PL_OK)
+        if (!waits(poll, item, now_ns) && poll_item(source, index, error) != PL_OK)
             return PL_FAILED;
         if (pl_source_full(source))
             return PL_OK;
-        if (!item->done && item->retry.due_ns < soonest)
-            soonest = item->retry.due_ns;
+        if (!item->done && poll->retry.due_ns < soonest)
+            soonest = poll->retry.due_ns;
     }
     complete_tick(poll);
     *resume_ns = soonest;

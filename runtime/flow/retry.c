@@ -1,7 +1,12 @@
 #include <base/log.h>
 #include <flow/retry.h>
 
-bool pl_retry_failed(pl_retry *retry, const char *component, const pl_error *error, pl_random *random, int64_t now_ns)
+static void show(pl_stage *stage, pl_circuit circuit)
+{
+    atomic_store_explicit(&stage->account.circuit, (uint32_t)circuit, memory_order_relaxed);
+}
+
+static int64_t pause_ns(const pl_retry *retry, pl_stage *stage, const pl_error *error)
 {
     int64_t most = retry->policy.max_ns < INT64_MAX / 4 ? retry->policy.max_ns : INT64_MAX / 4; /* no overflow below */
     int64_t ceiling = retry->policy.min_ns;
@@ -9,19 +14,62 @@ bool pl_retry_failed(pl_retry *retry, const char *component, const pl_error *err
         ceiling *= 2;
     if (ceiling > most)
         ceiling = most;
-    int64_t wait = error->retry_after_ms ? (int64_t)error->retry_after_ms * 1000000
-                                         : 1000000 + (int64_t)pl_random_below(random, (uint64_t)ceiling);
-    retry->due_ns = now_ns + wait;
-    if (retry->failures++ == 0 && !retry->quiet)
-        pl_log(PL_WARN, component, "%s; trying again", error->message);
-    return !retry->policy.attempts || retry->failures < retry->policy.attempts;
+    int64_t least = error->retry_after_ms ? (int64_t)error->retry_after_ms * 1000000 : 1000000;
+    return least + (int64_t)pl_random_below(&stage->random, (uint64_t)ceiling);
 }
 
-void pl_retry_worked(pl_retry *retry, const char *component)
+static void open_circuit(pl_retry *retry, pl_stage *stage, const pl_error *error)
 {
-    if (retry->failures && !retry->quiet)
-        pl_log(PL_INFO, component, "works again after %u failed attempt%s", retry->failures,
-               retry->failures == 1 ? "" : "s");
+    retry->open = true;
+    pl_count(&stage->account.circuit_opened, 1);
+    if (error->retry_after_ms)
+        pl_log(PL_WARN, stage->name, "%s; the circuit is open", error->message);
+    else
+        pl_log(PL_WARN, stage->name, "%s; %u failures in a row, the circuit is open", error->message, retry->failures);
+}
+
+bool pl_retry_failed(pl_retry *retry, pl_stage *stage, const pl_error *error, int64_t now_ns)
+{
+    const pl_retry_policy *policy = &retry->policy;
+    retry->due_ns = now_ns + pause_ns(retry, stage, error);
+    retry->asked = error->retry_after_ms != 0;
+    retry->failures++;
+    if (!retry->open && (retry->asked || (policy->circuit && !retry->sound && retry->failures >= policy->circuit)))
+        open_circuit(retry, stage, error);
+    else if (retry->failures == 1 && !retry->quiet)
+        pl_log(PL_WARN, stage->name, "%s; trying again", error->message);
+    show(stage, retry->open ? PL_CIRCUIT_OPEN : PL_CIRCUIT_CLOSED);
+    return !policy->attempts || retry->failures < policy->attempts;
+}
+
+void pl_retry_prolong(pl_retry *retry, pl_stage *stage, const pl_error *error, int64_t now_ns)
+{
+    int64_t until_ns = now_ns + (int64_t)error->retry_after_ms * 1000000;
+    if (!error->retry_after_ms)
+        return;
+    if (!retry->open)
+        open_circuit(retry, stage, error);
+    show(stage, PL_CIRCUIT_OPEN);
+    if (retry->due_ns < until_ns)
+        retry->due_ns = now_ns + pause_ns(retry, stage, error);
+    retry->asked = true;
+}
+
+void pl_retry_begin(pl_retry *retry, pl_stage *stage)
+{
+    if (retry->open)
+        show(stage, PL_CIRCUIT_HALF_OPEN);
+}
+
+void pl_retry_worked(pl_retry *retry, pl_stage *stage)
+{
+    if (!retry->failures)
+        return;
+    if (retry->open || !retry->quiet)
+        pl_log(PL_INFO, stage->name, "works again after %u failed attempt%s%s", retry->failures,
+               retry->failures == 1 ? "" : "s", retry->open ? "; the circuit is closed" : "");
     retry->failures = 0;
     retry->due_ns = 0;
+    retry->open = retry->asked = false;
+    show(stage, PL_CIRCUIT_CLOSED);
 }

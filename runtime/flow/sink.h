@@ -17,6 +17,7 @@ typedef struct pl_sink_setup {
     size_t batch_bytes;
     int64_t batch_wait_ns; /* a batch that is not full waits so long for more */
     pl_retry_policy retry;
+    bool reject_halts; /* a refused record stops the pipeline, instead of becoming a dead letter */
     bool dead_letters; /* this is the dead-letter sink */
 } pl_sink_setup;
 
@@ -39,6 +40,7 @@ typedef struct pl_write { /* a run of records on its way into the plugin */
     uint64_t
         sequence; /* of its first record, among all that the sink was given: what is written again stays in order */
     uint32_t attempts, failures; /* writes; those of them that failed and may succeed later */
+    bool answered;               /* of some of its records the other side took or refused */
 } pl_write;
 
 typedef struct pl_settlement { /* what the plugin said, not yet acted upon */

@@ -225,19 +225,21 @@ static bool requeue(pl_sink_stage *sink, pl_write *write)
 static void finish(pl_sink_stage *sink, pl_write *write)
 {
     taken_remove(sink, write);
-    if (!requeue(sink, write))
-        pl_retry_worked(&sink->retry, sink->stage.name);
+    if (!requeue(sink, write) && write->answered)
+        pl_retry_worked(&sink->retry, &sink->stage);
     write_free(write);
 }
 
 /* The sink is not well: it gets a pause. The settlement may turn into a refusal, when the attempts are used up. */
 static void retry_later(pl_sink_stage *sink, const pl_write *write, pl_settlement *said)
 {
-    uint32_t attempts = sink->retry.policy.attempts;
-    if (sink->retry.due_ns <= sink->now_ns)
-        (void)pl_retry_failed(&sink->retry, sink->stage.name, &said->why, &sink->stage.random, sink->now_ns);
-    if (attempts && write->failures + 1 >= attempts)
-        said->why.error_class = PL_REJECT;
+    pl_retry *retry = &sink->retry;
+    if (retry->due_ns <= sink->now_ns)
+        (void)pl_retry_failed(retry, &sink->stage, &said->why, sink->now_ns);
+    else
+        pl_retry_prolong(retry, &sink->stage, &said->why, sink->now_ns);
+    if (retry->policy.attempts && write->failures + 1 >= retry->policy.attempts)
+        said->why.error_class = retry->policy.then_halt ? PL_HALT : PL_REJECT;
 }
 
 static void apply(pl_sink_stage *sink, pl_settlement *said)
@@ -247,12 +249,16 @@ static void apply(pl_sink_stage *sink, pl_settlement *said)
         write = write->next;
     if (!write)
         return;
+    bool refused = said->failed && said->why.error_class == PL_REJECT;
+    if (refused && sink->setup.reject_halts)
+        said->why.error_class = PL_HALT;
+    write->answered = write->answered || !said->failed || refused;
+    if (said->failed && said->why.error_class == PL_RETRY)
+        retry_later(sink, write, said);
     if (said->failed && (said->why.error_class == PL_HALT || said->why.error_class == PL_BAD_CONFIG)) {
         halt(sink, &said->why);
         return;
     }
-    if (said->failed && said->why.error_class == PL_RETRY)
-        retry_later(sink, write, said);
     for (uint32_t i = 0; i < said->count && said->first + i < write->count; i++)
         settle_record(sink, write, said->first + i, said);
     if (write->open == 0) {
@@ -284,18 +290,21 @@ void pl_sink_read_inbox(pl_sink_stage *sink)
 
 /* ---- writing ------------------------------------------------------------------- */
 
-static bool halve(pl_sink_stage *sink, pl_write *write)
+/* Splits a write in two, of which the first has so many records. */
+static bool split(pl_sink_stage *sink, pl_write *write, uint32_t first)
 {
-    uint32_t half = write->count / 2;
-    pl_write *left = write_new(write->load, write->records, half, write->attempts);
-    pl_write *right = write_new(write->load, write->records + half, write->count - half, write->attempts);
-    if (!left || !right)
+    pl_write *left = write_new(write->load, write->records, first, write->attempts);
+    pl_write *right = write_new(write->load, write->records + first, write->count - first, write->attempts);
+    if (!left || !right) {
+        pl_stage_halt_no_memory(&sink->stage);
         return false;
+    }
     left->sequence = write->sequence;
-    right->sequence = write->sequence + half;
+    right->sequence = write->sequence + first;
     left->failures = right->failures = write->failures;
     insert(sink, right);
     insert(sink, left);
+    write_free(write);
     return true;
 }
 
@@ -312,9 +321,7 @@ static void failed(pl_sink_stage *sink, pl_write *write, const pl_error *error)
         return;
     if (error->error_class == PL_REJECT && write->count > 1 && write->open == write->count) {
         taken_remove(sink, write);
-        if (!halve(sink, write))
-            pl_stage_halt_no_memory(&sink->stage);
-        write_free(write);
+        (void)split(sink, write, write->count / 2);
         return;
     }
     if (error->error_class == PL_REJECT && write->open > 1) { /* some are settled: the others again, apart */
@@ -329,17 +336,30 @@ static void failed(pl_sink_stage *sink, pl_write *write, const pl_error *error)
     apply(sink, &said);
 }
 
+/* The oldest write, or NULL: it must wait. While the circuit is open it is the only one that the plugin has, and one
+ * record will do to find out, unless attempts are counted: those are a batch's. */
+static pl_write *next_write(pl_sink_stage *sink, int64_t *resume_ns)
+{
+    const pl_retry *retry = &sink->retry;
+    if (sink->now_ns < retry->due_ns)
+        *resume_ns = retry->due_ns;
+    if (sink->now_ns < retry->due_ns || (retry->open && sink->taken))
+        return NULL;
+    if (retry->open && !retry->policy.attempts && sink->queue->count > 1 && !split(sink, take_first(sink), 1))
+        return NULL;
+    pl_retry_begin(&sink->retry, &sink->stage);
+    return take_first(sink);
+}
+
 void pl_sink_write_queued(pl_sink_stage *sink, int64_t *resume_ns)
 {
     pl_instance *instance = sink->setup.instance;
     const pl_sink *plugin = pl_instance_component(instance)->sink;
     pl_flow *flow = sink->stage.flow;
     while (sink->queue && !sink->stage.outbox && !atomic_load(&flow->aborting)) {
-        if (sink->now_ns < sink->retry.due_ns) {
-            *resume_ns = sink->retry.due_ns;
+        pl_write *write = next_write(sink, resume_ns);
+        if (!write)
             return;
-        }
-        pl_write *write = take_first(sink);
         pl_batch batch = {sizeof batch, write->count, ++sink->next_ticket, write->records};
         write->ticket = batch.ticket;
         write->attempts++;

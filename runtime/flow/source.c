@@ -344,17 +344,18 @@ pl_status pl_source_call(pl_source_stage *source, int64_t now_ns, int64_t deadli
 {
     pl_stage *stage = &source->stage;
     pl_error error = {.struct_size = sizeof error};
+    pl_retry_begin(&source->retry, stage);
     pl_status status = fill_batch(source, now_ns, deadline_ns, &error);
     pl_source_publish(source);
     pl_dead_letter_flush(stage);
     rest_memory(source, status, now_ns);
     if (status != PL_FAILED) {
-        pl_retry_worked(&source->retry, stage->name);
+        pl_retry_worked(&source->retry, stage);
         return status;
     }
     pl_count(&stage->account.errors, 1);
     if (error.error_class == PL_HALT || error.error_class == PL_BAD_CONFIG ||
-        !pl_retry_failed(&source->retry, stage->name, &error, &stage->random, pl_flow_now(stage->flow)))
+        !pl_retry_failed(&source->retry, stage, &error, pl_flow_now(stage->flow)))
         halt(source, &error);
     pl_count(&stage->account.retries, 1);
     return status;

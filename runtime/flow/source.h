@@ -27,18 +27,19 @@ typedef struct pl_source_setup {
 } pl_source_setup;
 
 typedef struct pl_poll_item {
-    pl_retry retry; /* of this tick */
     pl_lane *lane;
     uint64_t position; /* last given */
     uint64_t emitted;  /* position of the newest record, gaps aside; 0: none yet */
     uint64_t marked;   /* the same when the mark was set */
+    uint32_t failures; /* this tick */
     bool done;         /* this tick */
     bool quiet;        /* the last tick failed: its warning was given */
 } pl_poll_item;
 
 typedef struct pl_poll_state {
     pl_poll_item *items;
-    size_t count, current;
+    size_t count, current, turn;                 /* turn: the first to be asked */
+    pl_retry retry;                              /* of all of them: they are of one host */
     int64_t tick_ns, tick_unix_ns, next_tick_ns; /* monotonic, wall, monotonic */
     /* Ticks by their wall time, 0: none. complete: the newest of which every item is a sample or a gap; marked: waits
      * until all that was emitted up to then is settled; committed: the newest that is. */

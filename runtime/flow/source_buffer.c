@@ -171,7 +171,7 @@ static void sync_now(pl_source_stage *source)
     pl_stage *stage = &source->stage;
     pl_error error = {.struct_size = sizeof error};
     if (pl_buffer_sync(b->log, &error) == PL_OK) {
-        pl_retry_worked(&b->sync_retry, stage->name);
+        pl_retry_worked(&b->sync_retry, stage);
         commit_given(source);
         return;
     }
@@ -180,7 +180,7 @@ static void sync_now(pl_source_stage *source)
     if (error.error_class != PL_RETRY)
         halt(source, &error);
     else
-        (void)pl_retry_failed(&b->sync_retry, stage->name, &error, &stage->random, pl_flow_now(stage->flow));
+        (void)pl_retry_failed(&b->sync_retry, stage, &error, pl_flow_now(stage->flow));
 }
 
 static void sync_when_due(pl_source_stage *source, int64_t *resume_ns)
@@ -351,9 +351,9 @@ static void save_when_due(pl_source_stage *source, int64_t *resume_ns)
     if (now_ns >= b->save_due_ns) {
         pl_error error = {.struct_size = sizeof error};
         if (pl_buffer_save(b->log, &error) == PL_OK)
-            pl_retry_worked(&b->save_retry, stage->name);
+            pl_retry_worked(&b->save_retry, stage);
         else
-            (void)pl_retry_failed(&b->save_retry, stage->name, &error, &stage->random, now_ns);
+            (void)pl_retry_failed(&b->save_retry, stage, &error, now_ns);
         b->save_due_ns = now_ns + SAVE_EVERY_NS;
     }
     if (pl_buffer_dirty(b->log))
@@ -421,7 +421,7 @@ bool pl_source_buffer_attach(pl_source_stage *source)
     b->log = source->setup.buffer;
     b->scratch = scratch;
     b->last_batches = FEED_BATCHES;
-    b->sync_retry.policy = b->save_retry.policy = (pl_retry_policy){100000000, 5000000000, 0};
+    b->sync_retry.policy = b->save_retry.policy = (pl_retry_policy){.min_ns = 100000000, .max_ns = 5000000000};
     source->buffer = b;
     return true;
 }

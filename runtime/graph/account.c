@@ -42,6 +42,8 @@ pl_counts pl_node_counts(const pl_graph *graph, const pl_node_plan *node)
         sum.retries += pl_counted(&account->retries);
         sum.errors += pl_counted(&account->errors);
         sum.bytes += pl_counted(&account->bytes);
+        sum.circuit_opened += pl_counted(&account->circuit_opened);
+        sum.circuit = (pl_circuit)atomic_load_explicit(&account->circuit, memory_order_relaxed);
         sum.newest_unix_ns = atomic_load_explicit(&account->newest_unix_ns, memory_order_relaxed);
         held += ended ? held_by(node, node->stages[w]) : 0;
     }

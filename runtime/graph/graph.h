@@ -105,6 +105,8 @@ pl_status pl_graph_run_seeded(pl_graph *graph, uint64_t seed, bool (*stop)(void 
 
 typedef struct pl_counts {
     uint64_t read, delivered, filtered, dead_lettered, in_flight, born, replayed, retries, errors, bytes;
+    uint64_t circuit_opened; /* sources, sinks: how often */
+    pl_circuit circuit;
     int64_t newest_unix_ns; /* sources */
 } pl_counts;
 /* [any] Of all workers; while the graph runs in_flight is a difference, afterwards it is counted. */

@@ -65,8 +65,12 @@ static size_t share_of(const pl_graph *graph)
 static pl_retry_policy retry_of(const pl_component_spec *spec)
 {
     if (!spec)
-        return (pl_retry_policy){100000000, 30000000000, 0};
-    return (pl_retry_policy){spec->retry.min_ns, spec->retry.max_ns, (uint32_t)spec->retry.attempts};
+        return (pl_retry_policy){.min_ns = 100000000, .max_ns = 30000000000, .circuit = PL_RETRY_CIRCUIT};
+    return (pl_retry_policy){.min_ns = spec->retry.min_ns,
+                             .max_ns = spec->retry.max_ns,
+                             .attempts = (uint32_t)spec->retry.attempts,
+                             .circuit = (uint32_t)spec->retry.circuit,
+                             .then_halt = spec->retry.then_halt};
 }
 
 static void report_buffer(void *self, int32_t level, const char *message)
@@ -132,6 +136,7 @@ static pl_stage *open_sink(pl_graph *graph, pl_node_plan *node, pl_error *error)
         .batch_bytes = given && spec->batch.bytes ? (size_t)spec->batch.bytes : SINK_BATCH_BYTES,
         .batch_wait_ns = given && spec->batch.wait_ns > 0 ? spec->batch.wait_ns : 0,
         .retry = retry_of(spec),
+        .reject_halts = given && spec->reject_halts,
         .dead_letters = node == &graph->nodes[graph->dead_letter],
     };
     return (pl_stage *)pl_sink_stage_new(&graph->flow, &setup, node->name, error);

@@ -153,6 +153,9 @@ static void plan_source(pl_graph *graph, pl_node_plan *node, pl_diags *diags)
 {
     const pl_component_spec *spec = node->spec;
     plan_plugin(graph, node, diags);
+    if (node->component && !node->component->poller && spec->retry.then_node && !spec->retry.then_halt)
+        pl_diags_error(diags, spec->retry.then_node, "'%s' has no gaps: plugin %s does not poll; it can only halt",
+                       node->name, spec->plugin);
     node->time_paths = pl_arena_alloc(graph->arena, (spec->time_count + 1) * sizeof *node->time_paths);
     for (size_t i = 0; node->time_paths && i < spec->time_count; i++) {
         pl_error error = {.struct_size = sizeof error};

@@ -76,6 +76,43 @@ class Polled(Fault):
         self.assertEqual({gap["kind"] for gap in gaps}, {"gap"})
         self.assertEqual(len(re.findall(" warn prices: ", run.stderr)), 1, run.stderr)
 
+    def test_12_no_storm_while_it_is_down(self):
+        """Three items of one host: the server counts what reaches it while it is down, and after."""
+        self.pipeline("three.yaml", '''
+            sources:
+              prices:
+                plugin: coinpaprika
+                with: { pairs: [ETH-USD, BTC-USD, LINK-USD], every: 500ms, timeout: 2s, base_url: "${COINPAPRIKA_URL}" }
+            sinks:
+              samples: { from: prices, plugin: file, with: { path: samples.jsonl } }
+              gaps: { from: prices.gaps, plugin: file, with: { path: gaps.jsonl } }
+        ''')
+        run = self.start("run", "three.yaml", env=self.market.env)
+        self.wait_samples(run, 9)
+        self.market.fault("coinpaprika", "503", count=-1)
+        run.wait_log("5 failures in a row, the circuit is open", 60)
+        requests, gaps = self.market.requests("coinpaprika"), len(self.lines("gaps.jsonl"))
+        self.wait_gaps(run, gaps + 30)
+        ticks = (len(self.lines("gaps.jsonl")) - gaps) / 3
+        asked = self.market.requests("coinpaprika") - requests
+        self.assertGreater(asked, 0)
+        self.assertLessEqual(asked, 2 * (ticks + 1), "about one a tick, where three items asked for themselves before")
+        self.market.fault("coinpaprika", "none")
+        run.wait_log("the circuit is closed", 60)
+        requests, samples = self.market.requests("coinpaprika"), len(self.lines("samples.jsonl"))
+        self.wait_samples(run, 15)
+        run.stop()
+        made = len(self.lines("samples.jsonl")) - samples
+        self.assertLessEqual(self.market.requests("coinpaprika") - requests, made + 3, "no burst for what was missed")
+        self.assertEqual(len(re.findall("the circuit is open", run.stderr)), 1, run.stderr)
+        self.assertEqual(run.components["prices"]["circuit_opened"], 1)
+        for pair, item in (("ETH-USD", 0), ("BTC-USD", 1), ("LINK-USD", 2)):
+            times = sorted([seconds(r["fetched_at"]) for r in self.records("samples.jsonl") if r["pair"] == pair] +
+                           [seconds(r["at"]) for r in self.records("gaps.jsonl") if r["item"] == item])
+            steps = [after - before for before, after in zip(times, times[1:])]
+            self.assertLess(max(steps), 2 * self.EVERY_S + 0.2, f"{pair}: a tick is neither: {steps}")
+            self.assertLess(abs(len(times) - (times[-1] - times[0]) / self.EVERY_S - 1), 2.5, pair)
+
     def test_13_html_and_truncated_json_are_gaps(self):
         run = self.poll()
         for number, kind in enumerate(("html", "truncated", "not_object", "empty"), 1):

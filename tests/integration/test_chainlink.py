@@ -366,8 +366,12 @@ class Unreachable(Chain):
         self.feeds["ETH/USD"].push("2000")
         self.wait_round(run, "ETH/USD", 1, 2, seconds=60)
         run.stop()
-        self.assertEqual(len(self.warnings(run)), 1, "\n".join(self.warnings(run)))
-        self.assertEqual(sum("samples again" in line for line in run.stderr.splitlines()), 1)
+        # A node that is there again may say for a moment what makes no sample.
+        told = [line for line in self.warnings(run) if "feeds are good" not in line]
+        opened = sum("the circuit is open" in line for line in told)
+        self.assertEqual(len(told) - opened, 1, "\n".join(told))
+        self.assertLessEqual(opened, 1)
+        self.assertEqual(run.stderr.count("works again"), opened, run.stderr)
         self.assertGreater(self.counts(run)["retries"], 1)
 
     def test_the_node_goes_away_and_comes_back(self):

@@ -220,7 +220,7 @@ static void wrong_components_are_told(void **unused)
                       "p.yaml:10:3: sink 'u' needs `from`: what it takes in [or name it as the pipeline's "
                       "`dead_letter`]",
                       "p.yaml:11:3: sink 'v' is a map, not nothing [expected one of from, plugin, with, when, batch, "
-                      "retry, buffer]",
+                      "retry, reject, buffer]",
                       "p.yaml:12:3: sink 'e': the source in line 6 is called the same",
                       "p.yaml:12:14: source 'e' has no output 'gap' [did you mean 'gaps'?]",
                       "p.yaml:12:50: batch.records of sink 'e' is a whole number from 1 to 1000000; found '0'", NULL});

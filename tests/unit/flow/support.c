@@ -33,6 +33,7 @@ void kit_open(kit *k, uint64_t seed)
     *k = (kit){0};
     pl_log_capture(capture, k);
     pl_virtual_clock_init(&k->clock, KIT_T0);
+    pl_log_setup(PL_LOG_TEXT, PL_INFO, &k->clock.clock); /* a new limit for each kind of line */
     pl_random_seed(&k->random, seed);
     k->flow.clock = &k->clock.clock;
     k->flow.seeded = true;
@@ -66,6 +67,7 @@ void kit_close(kit *k)
     if (!atomic_load(&k->flow.halted)) /* else the process ends with what its records still held */
         assert_int_equal(atomic_load(&k->flow.memory.used), 0);
     pl_flow_release(&k->flow);
+    pl_log_setup(PL_LOG_TEXT, PL_INFO, NULL);
     pl_log_capture(NULL, NULL);
 }
 
@@ -181,7 +183,7 @@ pl_source_stage *kit_add_source_of(kit *k, const char *name, const pl_component 
     setup.instance = instance_of(k, name, component, config);
     setup.rank = (uint32_t)k->count;
     if (!setup.retry.max_ns)
-        setup.retry = (pl_retry_policy){100000000, 30000000000, 0};
+        setup.retry = (pl_retry_policy){.min_ns = 100000000, .max_ns = 30000000000, .circuit = 5};
     return (pl_source_stage *)add(k, (pl_stage *)pl_source_stage_new(&k->flow, &setup), setup.instance, name);
 }
 
@@ -194,6 +196,84 @@ pl_source_stage *kit_add_source(kit *k, const char *name, kit_source_stub *stub,
                                            .create = create_source,
                                            .destroy = destroy_source,
                                            .source = &source};
+    return kit_add_source_of(k, name, &component, stub, more);
+}
+
+/* ---- the poller ---------------------------------------------------------------- */
+
+static pl_status create_poller(const pl_host *host, const void *config, void **self, pl_error *error)
+{
+    (void)error;
+    kit_poll_stub *stub = (kit_poll_stub *)(uintptr_t)config;
+    stub->host = host;
+    *self = stub;
+    return PL_OK;
+}
+
+static void destroy_poller(void *self)
+{
+    (void)self;
+}
+
+static size_t count_of_poller(const void *self)
+{
+    const kit_poll_stub *stub = self;
+    return stub->count ? stub->count : 1;
+}
+
+static int64_t every_of_poller(const void *self)
+{
+    const kit_poll_stub *stub = self;
+    return stub->every_ns ? stub->every_ns : 10000000000;
+}
+
+static pl_status poll_item(void *self, size_t index, int64_t tick_unix_ns, pl_error *error)
+{
+    kit_poll_stub *stub = self;
+    if (index == 0 && stub->polls < 256)
+        stub->polled_ns[stub->polls] = stub->host->now_ns(stub->host);
+    stub->polls += index == 0;
+    stub->calls++;
+    stub->asked[index]++;
+    stub->ticked_unix_ns = tick_unix_ns;
+    pl_status status = stub->answer ? stub->answer(stub, index, error) : PL_OK;
+    if (status != PL_OK)
+        return status;
+    stub->samples[index]++;
+    pl_field fields[] = {{PL_S("item"), {.type = PL_INT, .as.i = (int64_t)index}},
+                         {PL_S("n"), {.type = PL_INT, .as.i = stub->polls}}};
+    pl_field header = {PL_S("h"), {.type = PL_STR, .as.s = PL_S("v")}};
+    pl_emission emission = {.struct_size = sizeof emission,
+                            .time_unix_ns = tick_unix_ns,
+                            .stream = PL_S("s"),
+                            .fields = fields,
+                            .field_count = 2,
+                            .headers = &header,
+                            .header_count = 1};
+    (void)stub->host->emit(stub->host, &emission);
+    return PL_OK;
+}
+
+static pl_status commit_tick(void *self, int64_t tick_unix_ns, pl_error *error)
+{
+    kit_poll_stub *stub = self;
+    assert_true(tick_unix_ns > stub->committed_unix_ns);
+    if (stub->commit_fails && stub->commit_fails-- > 0)
+        return pl_fail(error, PL_RETRY, "the disk is full");
+    stub->committed_unix_ns = tick_unix_ns;
+    stub->commits++;
+    return PL_OK;
+}
+
+pl_source_stage *kit_add_poller(kit *k, const char *name, kit_poll_stub *stub, const pl_source_setup *more)
+{
+    static const pl_poller poller = {sizeof poller, 0, count_of_poller, every_of_poller, poll_item, commit_tick};
+    static const pl_component component = {.struct_size = sizeof component,
+                                           .option_size = sizeof(pl_option),
+                                           .name = "stub",
+                                           .create = create_poller,
+                                           .destroy = destroy_poller,
+                                           .poller = &poller};
     return kit_add_source_of(k, name, &component, stub, more);
 }
 
@@ -269,8 +349,11 @@ pl_sink_stage *kit_add_sink_of(kit *k, const char *name, const pl_component *com
     setup.instance = instance_of(k, name, component, config);
     setup.batch_records = setup.batch_records ? setup.batch_records : 100;
     setup.batch_bytes = setup.batch_bytes ? setup.batch_bytes : 1 << 20;
-    if (!setup.retry.max_ns)
-        setup.retry = (pl_retry_policy){100000000, 30000000000, setup.retry.attempts};
+    if (!setup.retry.max_ns) {
+        setup.retry.min_ns = 100000000;
+        setup.retry.max_ns = 30000000000;
+        setup.retry.circuit = setup.retry.circuit ? setup.retry.circuit : 5;
+    }
     return (pl_sink_stage *)add(k, (pl_stage *)pl_sink_stage_new(&k->flow, &setup, name, &error), setup.instance, name);
 }
 
@@ -408,6 +491,28 @@ bool kit_run(kit *k, uint64_t steps)
         s++;
     }
     return false;
+}
+
+void kit_run_for(kit *k, int64_t ns)
+{
+    int64_t until = k->clock.now + ns;
+    for (int64_t soonest = 0; soonest < until && k->steps < 1000000;) {
+        soonest = INT64_MAX;
+        for (size_t i = 0; i < k->count; i++) {
+            int64_t next_ns = able(k, i) ? k->clock.now : k->resume_ns[i];
+            soonest = !k->done[i] && next_ns < soonest ? next_ns : soonest;
+        }
+        if (soonest < until)
+            (void)kit_run(k, 1);
+    }
+    k->clock.now = k->clock.now < until ? until : k->clock.now;
+}
+
+void kit_stop(kit *k, pl_stage *source)
+{
+    atomic_store(&k->flow.stopping, true);
+    pl_stage_note(source);
+    assert_true(kit_run(k, 10000));
 }
 
 void kit_expect(const pl_stage *stage, uint64_t read, uint64_t delivered, uint64_t filtered, uint64_t dead_lettered)

@@ -77,6 +77,29 @@ pl_source_stage *kit_add_source(kit *kit, const char *name, kit_source_stub *stu
 pl_source_stage *kit_add_source_of(kit *kit, const char *name, const pl_component *component, void *config,
                                    const pl_source_setup *more);
 
+/* ---- a poller ------------------------------------------------------------ */
+
+typedef struct kit_poll_stub {
+    size_t count;     /* items; 0: 1 */
+    int64_t every_ns; /* 0: 10 s */
+    /* What the next poll of the item comes to; NULL or PL_OK: a sample {"item":INDEX,"n":POLLS}. */
+    pl_status (*answer)(struct kit_poll_stub *stub, size_t index, pl_error *error);
+    uint32_t commit_fails; /* so many of the next commits fail (class PL_RETRY) */
+    void *self;
+    /* What happened: */
+    const pl_host *host;
+    uint32_t calls;         /* of poll, whatever the item */
+    uint32_t polls;         /* of item 0 */
+    int64_t polled_ns[256]; /* monotonic, of item 0 */
+    uint32_t asked[64];     /* by item */
+    uint32_t samples[64];   /* by item */
+    int64_t ticked_unix_ns; /* of the newest poll */
+    int64_t committed_unix_ns;
+    uint32_t commits;
+} kit_poll_stub;
+
+pl_source_stage *kit_add_poller(kit *kit, const char *name, kit_poll_stub *stub, const pl_source_setup *more);
+
 /* ---- a sink that remembers ------------------------------------------------- */
 
 typedef struct kit_sink_stub {
@@ -116,6 +139,10 @@ pl_sink_stage *kit_letters(kit *kit, kit_sink_stub *stub);
 pl_sink_stage *kit_letters_of(kit *kit, const pl_component *component, void *config, const pl_sink_setup *more);
 /* Until all stages are done (true), nothing can happen any more, or so many steps were taken. */
 bool kit_run(kit *kit, uint64_t steps);
+/* Until so many nanoseconds of virtual time are over. */
+void kit_run_for(kit *kit, int64_t ns);
+/* The stage's pipeline stops; until all is done. */
+void kit_stop(kit *kit, pl_stage *source);
 /* One step of one stage, whoever's turn it is. */
 pl_stepped kit_step(kit *kit, pl_stage *stage);
 /* read = delivered + filtered + dead_lettered + in_flight. */
