@@ -106,7 +106,7 @@ static pl_status judge(kafka_admin *admin, const rd_kafka_topic_result_t *result
         return PL_OK;
     if (worth_retrying(code))
         return PL_AGAIN;
-    if (not_allowed(code)) { /* the topic may well be there: reading or writing it will tell */
+    if (not_allowed(code) && !admin->strict) { /* the topic may well be there: reading or writing it will tell */
         kafka_log(admin->link->host, PL_WARN, "not allowed to create topic '%s'; going on as if it were there", name);
         return PL_OK;
     }

@@ -62,7 +62,8 @@ const char *kafka_brokers_text(const kafka_common *common, char *out, size_t siz
 
 typedef struct kafka_link { /* first member of the source's and the sink's struct; the opaque of every callback */
     const pl_host *host;
-    const kafka_common *config;
+    const kafka_common *config; /* the first member of that of the side */
+    kafka_side side;
     rd_kafka_t *rk; /* NULL before the first next or write */
     _Atomic bool interrupted;
     bool down;   /* no broker answers; said once */
@@ -76,7 +77,7 @@ typedef struct kafka_link { /* first member of the source's and the sink's struc
 } kafka_link;
 
 /* [main] In create. Makes the metrics; warns of what this librdkafka cannot do. */
-void kafka_link_init(kafka_link *link, const pl_host *host, const kafka_common *config);
+void kafka_link_init(kafka_link *link, const pl_host *host, const kafka_common *config, kafka_side side);
 /* Installs the log and error callbacks; opaque is the link. */
 void kafka_link_conf(kafka_link *link, rd_kafka_conf_t *conf);
 /* Starts the client; conf is taken in any case. */
@@ -105,6 +106,7 @@ typedef struct kafka_admin {
     kafka_link *link;
     rd_kafka_queue_t *queue; /* of results */
     bool busy;
+    bool strict;      /* one that may not be made is an error, though it may well be there */
     int64_t retry_ns; /* when to ask again; 0: not waiting to */
     rd_kafka_NewTopic_t **topics;
     size_t topic_count;
@@ -118,4 +120,9 @@ pl_status kafka_admin_create(kafka_admin *admin, const char *const *names, size_
 pl_status kafka_admin_poll(kafka_admin *admin, int timeout_ms, pl_error *error);
 /* The PL_HALT for a topic that is not there. */
 pl_status kafka_missing_topic(const char *topic, bool create_given, pl_error *error);
+
+/* ---- provision.c: "pl.provision/1", what `plumbline topics` asks for ------- */
+
+extern const pl_provision kafka_source_provision;
+extern const pl_provision kafka_sink_provision;
 #endif

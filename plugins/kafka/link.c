@@ -31,10 +31,11 @@ static bool scram_broken(const kafka_common *config)
     return false;
 }
 
-void kafka_link_init(kafka_link *link, const pl_host *host, const kafka_common *config)
+void kafka_link_init(kafka_link *link, const pl_host *host, const kafka_common *config, kafka_side side)
 {
     link->host = host;
     link->config = config;
+    link->side = side;
     (void)pthread_mutex_init(&link->log_lock, NULL);
     link->connected = host->metric(host, PL_GAUGE, "connected", "1", "1 while a broker answers, else 0");
     link->disconnects = host->metric(host, PL_COUNTER, "disconnects", "1", "times that no broker answered any more");

@@ -21,7 +21,7 @@ pl_status kafka_sink_create(const pl_host *host, const void *config, void **self
     sink->timestamp = !strcmp(timestamp, "event") ? KAFKA_TIME_EVENT
                       : !strcmp(timestamp, "now") ? KAFKA_TIME_NOW
                                                   : KAFKA_TIME_AUTO;
-    kafka_link_init(&sink->link, host, &sink->config->common);
+    kafka_link_init(&sink->link, host, &sink->config->common, KAFKA_SINK);
     kafka_inflight_init(&sink->inflight, host);
     sink->queue = host->metric(host, PL_GAUGE, "queue", "records", "records waiting for their acknowledgement");
     sink->delivery =
@@ -400,6 +400,8 @@ const void *kafka_sink_extension(void *self, const char *id)
 {
     static const pl_readback readback = {sizeof readback, read_back};
     (void)self;
+    if (strcmp(id, "pl.provision/1") == 0)
+        return &kafka_sink_provision;
     return strcmp(id, "pl.readback/1") == 0 ? &readback : NULL;
 }
 

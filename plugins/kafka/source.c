@@ -14,7 +14,7 @@ pl_status kafka_source_create(const pl_host *host, const void *config, void **se
     if (!source)
         return pl_fail(error, PL_RETRY, "out of memory");
     source->config = config;
-    kafka_link_init(&source->link, host, &source->config->common);
+    kafka_link_init(&source->link, host, &source->config->common, KAFKA_SOURCE);
     source->lag = host->metric(host, PL_GAUGE, "lag", "records", "records in the assigned partitions not yet read");
     source->rebalances = host->metric(host, PL_COUNTER, "rebalances", "1", "times that the group shared out anew");
     source->commits = host->metric(host, PL_COUNTER, "commits", "1", "offset commits the broker confirmed");
@@ -83,6 +83,8 @@ void kafka_source_destroy(void *self)
 const void *kafka_source_extension(void *self, const char *id)
 {
     (void)self;
+    if (strcmp(id, "pl.provision/1") == 0)
+        return &kafka_source_provision;
     return strcmp(id, "pl.rewind/1") == 0 ? &kafka_rewind_extension : NULL;
 }
 

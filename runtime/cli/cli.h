@@ -4,6 +4,7 @@
 #define PL_CLI_CLI_H
 #include <config/pipeline.h>
 #include <getopt.h>
+#include <graph/graph.h>
 #include <plugin/loader.h>
 
 enum { PL_EXIT_DONE = 0, PL_EXIT_FAILED = 1, PL_EXIT_USAGE = 2, PL_EXIT_UNSETTLED = 3 };
@@ -15,6 +16,7 @@ int pl_cmd_plugins(int argc, char **argv);
 int pl_cmd_test(int argc, char **argv);
 int pl_cmd_buffer(int argc, char **argv);
 int pl_cmd_replay(int argc, char **argv);
+int pl_cmd_topics(int argc, char **argv);
 
 /* --plugin-dir given so far, then PLUMBLINE_PLUGIN_PATH, then the directories beside the binary. Static storage. */
 void pl_cli_add_plugin_dir(const char *path);
@@ -29,6 +31,7 @@ int pl_cli_usage(const char *subcommand, const char *format, ...) __attribute__(
 /* The pipelines of a command line, loaded. */
 typedef struct pl_cli_files {
     pl_pipeline *pipelines[PL_CLI_FILES_MAX]; /* NULL: that one could not be read */
+    pl_graph *graphs[PL_CLI_FILES_MAX];       /* after pl_cli_plan; NULL where the pipeline is */
     size_t count;
     pl_override overrides[PL_CLI_OVERRIDES_MAX];
     size_t override_count;
@@ -61,5 +64,8 @@ int pl_cli_want_files(const pl_cli_command *command, int argc);
 
 /* Loads each path; all mistakes go to diags. */
 void pl_cli_load(pl_cli_files *files, char *const *paths, size_t count, pl_diags *diags);
+/* Plans what was loaded: plugins, options, scripts are checked, nothing is made. All mistakes go to diags. */
+void pl_cli_plan(pl_cli_files *files, pl_loader *loader, pl_diags *diags);
+/* Frees the graphs, too: before the loader. */
 void pl_cli_unload(pl_cli_files *files);
 #endif

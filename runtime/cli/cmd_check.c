@@ -1,6 +1,5 @@
 #include <base/log.h>
 #include <cli/cli.h>
-#include <graph/graph.h>
 
 static const char help[] =
     "usage: plumbline check [OPTIONS] PIPELINE.yaml...\n\n"
@@ -15,13 +14,7 @@ static int check(pl_cli_files *files, char *const *paths, size_t count)
     if (!diags || !loader)
         return PL_EXIT_FAILED;
     pl_cli_load(files, paths, count, diags);
-    for (size_t i = 0; i < files->count; i++) {
-        if (!files->pipelines[i])
-            continue;
-        pl_graph_setup setup = {.pipeline = files->pipelines[i], .loader = loader};
-        pl_graph *graph = pl_graph_plan(&setup, diags);
-        pl_graph_free(&graph);
-    }
+    pl_cli_plan(files, loader, diags);
     size_t errors = pl_cli_report(diags);
     if (!errors)
         for (size_t i = 0; i < count; i++)

@@ -144,9 +144,20 @@ void pl_cli_load(pl_cli_files *files, char *const *paths, size_t count, pl_diags
                             files->count, diags);
 }
 
+void pl_cli_plan(pl_cli_files *files, pl_loader *loader, pl_diags *diags)
+{
+    for (size_t i = 0; i < files->count; i++) {
+        pl_graph_setup setup = {.pipeline = files->pipelines[i], .loader = loader};
+        if (setup.pipeline)
+            files->graphs[i] = pl_graph_plan(&setup, diags);
+    }
+}
+
 void pl_cli_unload(pl_cli_files *files)
 {
-    for (size_t i = 0; i < files->count; i++)
+    for (size_t i = 0; i < files->count; i++) {
+        pl_graph_free(&files->graphs[i]);
         pl_pipeline_free(&files->pipelines[i]);
+    }
     files->count = 0;
 }

@@ -15,6 +15,7 @@ static const command commands[] = {
     {"check", "check pipelines and their scripts without connecting to anything", pl_cmd_check},
     {"plugins", "list the plugins, or describe one with all its options", pl_cmd_plugins},
     {"test", "run the tests of scripts (*_test.lua)", pl_cmd_test},
+    {"topics", "look at the topics of pipelines, and make or grow them", pl_cmd_topics},
     {"buffer", "list or verify the disk buffers of sources", pl_cmd_buffer},
     {"replay-dead-letter", "put dead letters back at the component that gave them up", pl_cmd_replay},
 };

@@ -219,3 +219,8 @@ const pl_component *pl_plugin_component(const pl_plugin *plugin, bool sink)
             return plugin->components[i];
     return NULL;
 }
+
+const void *pl_plugin_offer(const pl_plugin *plugin, const pl_component *component, const char *id)
+{
+    return plugin->abi_minor >= 3 && component->extension ? component->extension(NULL, id) : NULL;
+}

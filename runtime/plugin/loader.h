@@ -32,4 +32,6 @@ const char *pl_loader_path(const pl_loader *loader, const pl_plugin *plugin);
 
 /* The plugin's sink, or its source or poller; NULL: it has none. */
 const pl_component *pl_plugin_component(const pl_plugin *plugin, bool sink);
+/* What the component offers by that id before anything is created; NULL: nothing, or the plugin is older than that. */
+const void *pl_plugin_offer(const pl_plugin *plugin, const pl_component *component, const char *id);
 #endif

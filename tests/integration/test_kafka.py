@@ -398,6 +398,13 @@ class Security(Kafka):
             self.assertRegex(run.stderr, "(?i)error (in|out): .*authentication failed")
             self.assertNotIn("dArK", run.stderr)
 
+    def test_topics_are_looked_at_with_the_same_login(self):
+        env = {"BROKERS": self.kafka.sasl, "TOPIC": self.topic(), "GROUP": self.name("g")}
+        self.plumbline("topics", "--check", self.to_kafka(extra=self.login("right")), env=env)
+        run = self.plumbline("topics", self.from_kafka(extra=self.login("dArK")), env=env, exit=1)
+        self.assertRegex(run.stderr, "(?i)^plumbline topics: source 'in' .*authentication failed")
+        self.assertNotIn("dArK", run.stderr)
+
     def test_tls_with_our_own_authority(self):
         authority = support.shared_dir() / "kafka_secured" / "ca.pem"
         extra = f", librdkafka: {{ security.protocol: SSL, ssl.ca.location: {authority} }}"

@@ -21,7 +21,7 @@
  *
  * Changelog
  *   0.3  pl.txn/1 of the host, of sources and of sinks; pl_component.extension may be asked with self NULL;
- *        pl.readback/1 of sinks.
+ *        pl.readback/1 of sinks; pl.provision/1.
  *   0.2  pl_json.valid, pl_poller.commit.
  *   0.1  first version.
  */
@@ -367,6 +367,47 @@ typedef struct pl_readback { /* "pl.readback/1", since 0.3 */
     pl_status (*configure)(void *self, const char *reader, void *source_config, pl_error *);
 } pl_readback;
 
+/* What a source or sink speaks of that lives on a server and may have to be there first: the topics of its config.
+ * `plumbline topics` lists it, looks at it, and makes or grows it; nothing is ever deleted. */
+enum {
+    PL_PROPERTY_ALIKE = 1u << 0, /* listed: what is joined must agree in it, and so must all who name the resource */
+    PL_PROPERTY_GROWS = 1u << 1, /* seen: is less than was listed, and `grow` makes up for it */
+    PL_PROPERTY_FIXED = 1u << 2, /* seen: differs from what was listed, and can't be changed by `grow` */
+    PL_PROPERTY_USE = 1u << 3    /* listed: how the component uses the resource, not what it is */
+};
+typedef struct pl_property {  /* frozen */
+    const char *name, *value; /* "partitions", "3"; value NULL: not known */
+    const char *option;       /* listed: where the config says so, as in pl_error; "" its default; seen: NULL */
+    uint32_t flags;           /* PL_PROPERTY_* */
+} pl_property;
+enum {
+    PL_RESOURCE_DECLARED = 1u << 0, /* the config tells how it is to be: all of `properties` */
+    PL_RESOURCE_PATTERN = 1u << 1   /* name is a template or a pattern: what it stands for is not known beforehand */
+};
+typedef struct pl_resource {
+    uint32_t struct_size, flags; /* PL_RESOURCE_* */
+    const char *kind, *name;     /* "topic", "api_price" */
+    const char *place;           /* which server; kind, name and place alike: one thing, whichever component says so */
+    const char *option;          /* where the config names it: "topics[0]" */
+    const char *relies;          /* what goes wrong when it grows rests on this: "key: pair"; NULL: nothing known */
+    const pl_property *properties;
+    uint32_t property_count;
+} pl_resource;
+typedef struct pl_provision { /* "pl.provision/1", since 0.3; also with self NULL */
+    uint32_t struct_size;
+    /* [main] No I/O. Calls tell for each resource of the config, which lives until tell returned. */
+    pl_status (*list)(const void *config, void (*tell)(void *to, const pl_resource *), void *to, pl_error *);
+    /* [main] The rest: instead of next or write, never beside them; return by deadline (monotonic ns).
+     * What of the resource is there: properties as seen, whichever were listed and any other worth knowing; tell is not
+     * called when it is not there. PL_RETRY: the server could not be asked. */
+    pl_status (*look)(void *self, const pl_resource *listed, int64_t deadline_ns,
+                      void (*tell)(void *to, const pl_resource *), void *to, pl_error *);
+    /* Makes one that is not there, as this config declares it. PL_OK: look sees it. */
+    pl_status (*make)(void *self, const pl_resource *listed, int64_t deadline_ns, pl_error *);
+    /* Makes the properties that look flagged PL_PROPERTY_GROWS what this config declares. PL_OK: look sees it. */
+    pl_status (*grow)(void *self, const pl_resource *listed, int64_t deadline_ns, pl_error *);
+} pl_provision;
+
 /* Extension of a source or sink that keeps files open. */
 typedef struct pl_reopen { /* "pl.reopen/1": SIGUSR1, after a log rotation */
     uint32_t struct_size;
@@ -389,8 +430,8 @@ typedef struct pl_component {
     const pl_source *source;     /* exactly one of the three */
     const pl_poller *poller;
     const pl_sink *sink;
-    /* [main] "pl.rewind/1", "pl.txn/1", "pl.reopen/1"; NULL: not here. Since 0.3 self may be NULL: `check` asks what
-     * there is before anything is created, and calls only what needs no self. May be NULL. */
+    /* [main] "pl.rewind/1", "pl.txn/1", "pl.provision/1", "pl.reopen/1"; NULL: not here. Since 0.3 self may be NULL:
+     * `check` asks what there is before anything is created, and calls only what needs no self. May be NULL. */
     const void *(*extension)(void *self, const char *id);
 } pl_component;
 
