@@ -23,6 +23,11 @@ typedef struct pl_memory {
 } pl_memory;
 enum { PL_MEMORY_KEPT_BYTES = 4 << 20 }; /* in `chunks`, at most */
 
+static inline bool pl_memory_spent(const pl_memory *memory)
+{
+    return atomic_load(&memory->used) >= memory->limit;
+}
+
 typedef struct pl_flow_batch {
     _Atomic uint32_t references;
     pl_arena *arena;

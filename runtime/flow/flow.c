@@ -19,9 +19,15 @@ void pl_flow_release(pl_flow *flow)
 
 void pl_flow_tell_settled(pl_flow *flow)
 {
-    for (pl_stage *source = flow->sources; source; source = source->next_source)
+    for (pl_stage *source = flow->sources; source; source = source->next_alike)
         if (atomic_load_explicit(&source->settled, memory_order_relaxed) && atomic_exchange(&source->settled, false))
             pl_stage_note(source);
+}
+
+void pl_flow_tell_held(pl_flow *flow)
+{
+    for (pl_stage *sink = pl_memory_spent(&flow->memory) ? flow->sinks : NULL; sink; sink = sink->next_alike)
+        pl_stage_note(sink);
 }
 
 void pl_flow_halt(pl_flow *flow, const char *component, const pl_error *error)

@@ -17,7 +17,9 @@ typedef struct pl_flow {
     pl_lanes lanes;
     pl_ack_groups groups;
     pl_memory memory;
-    struct pl_stage *sources;      /* all of them, linked by next_source; constant once the first stage runs */
+    struct pl_stage *sources; /* all of them, linked by next_alike; constant once the first stage runs */
+    struct pl_stage *sinks;   /* likewise */
+    uint32_t sink_count;
     _Atomic uint32_t held_sources; /* have more to hand over, but no memory or no room below */
     _Atomic uint32_t busy_sinks;   /* have records that are not settled */
     _Atomic bool stopping;         /* sources hand over nothing more; the rest drains */
@@ -51,6 +53,8 @@ static inline int64_t pl_flow_unix(const pl_flow *flow)
 }
 /* Wakes the sources whose inputs were settled since they were last told. [any] */
 void pl_flow_tell_settled(pl_flow *flow);
+/* A source is held up: where memory is what it wants, sinks that hold much of it wake and flush. [any] */
+void pl_flow_tell_held(pl_flow *flow);
 /* Deadline for a blocking call of a plugin: a tick from now, or now itself under the seeded scheduler. */
 static inline int64_t pl_flow_deadline(const pl_flow *flow, int64_t now_ns)
 {

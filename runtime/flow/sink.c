@@ -2,7 +2,10 @@
 #include <flow/dead_letter.h>
 #include <flow/sink.h>
 
-enum { PACKETS_AT_ONCE = 64 }; /* then what is gathered gets its turn, though `when` refuses all that comes */
+enum {
+    PACKETS_AT_ONCE = 64, /* then what is gathered gets its turn, though `when` refuses all that comes */
+    FLUSH_PART = 4        /* of the memory, shared among the sinks: so much is worth a flush when it is spent */
+};
 
 static void service_wake(void *self)
 {
@@ -25,8 +28,22 @@ static pl_load *load_new(uint32_t capacity)
     return load;
 }
 
-static bool keep(pl_load *load, pl_flow_batch *batch)
+/* What is freed when nobody holds the batch any more. Batches that follow each other share the one they point into. */
+static size_t weigh(pl_load *load, const pl_flow_batch *batch)
 {
+    if (batch == load->weighed)
+        return 0;
+    size_t bytes = batch->charged_bytes;
+    for (uint32_t i = 0; i < batch->parent_count; i++)
+        bytes += weigh(load, batch->parents[i]);
+    if (!batch->parent_count)
+        load->weighed = batch;
+    return bytes;
+}
+
+static bool keep(pl_sink_stage *sink, pl_flow_batch *batch)
+{
+    pl_load *load = sink->gathering;
     if (load->batch_count && load->batches[load->batch_count - 1] == batch)
         return true;
     if (load->batch_count == load->batch_capacity) {
@@ -39,6 +56,9 @@ static bool keep(pl_load *load, pl_flow_batch *batch)
     }
     pl_flow_batch_ref(batch, 1);
     load->batches[load->batch_count++] = batch;
+    size_t bytes = weigh(load, batch);
+    load->bytes += bytes;
+    sink->held_bytes += bytes;
     return true;
 }
 
@@ -72,7 +92,7 @@ static bool gather(pl_sink_stage *sink, const pl_record *record, pl_flow_batch *
         sink->gathering = load_new(sink->setup.batch_records);
         sink->gathered_ns = sink->now_ns;
     }
-    if (!sink->gathering || !keep(sink->gathering, batch))
+    if (!sink->gathering || !keep(sink, batch))
         return false;
     sink->gathering->records[sink->gathered++] = record;
     sink->gathered_bytes += record->payload.len + record->key.len;
@@ -114,7 +134,16 @@ static void seal_when_due(pl_sink_stage *sink, int64_t *resume_ns)
     }
 }
 
-/* The plugin gets to work on what it has taken: always when it woke us, and now and then. */
+/* Sources wait for memory, and what the plugin has taken and not settled is a good part of it. */
+static bool must_free(const pl_sink_stage *sink)
+{
+    const pl_flow *flow = sink->stage.flow;
+    return atomic_load(&flow->held_sources) && pl_memory_spent(&flow->memory) &&
+           sink->held_bytes >= flow->memory.limit / FLUSH_PART / flow->sink_count;
+}
+
+/* The plugin gets to work on what it has taken: always when it woke us, and now and then. It is given time to settle
+ * all when nothing more comes, or nothing can come. */
 static void let_plugin_work(pl_sink_stage *sink, int64_t *resume_ns)
 {
     pl_instance *instance = sink->setup.instance;
@@ -123,8 +152,8 @@ static void let_plugin_work(pl_sink_stage *sink, int64_t *resume_ns)
         return;
     if (plugin->flush) {
         pl_error error = {.struct_size = sizeof error};
-        int64_t deadline_ns =
-            sink->ended && !sink->queue ? pl_flow_deadline(sink->stage.flow, sink->now_ns) : sink->now_ns;
+        bool all = !sink->queue && (sink->ended || must_free(sink));
+        int64_t deadline_ns = all ? pl_flow_deadline(sink->stage.flow, sink->now_ns) : sink->now_ns;
         pl_status status = plugin->flush(pl_instance_self(instance), deadline_ns, &error);
         pl_instance_release_answers(instance);
         pl_sink_read_inbox(sink);
@@ -205,12 +234,15 @@ pl_sink_stage *pl_sink_stage_new(pl_flow *flow, const pl_sink_setup *setup, cons
     sink->retry.policy = setup->retry;
     pl_services services = {.self = sink, .settle = pl_sink_settle, .wake = service_wake};
     pl_instance_serve(setup->instance, &services);
-    if (!setup->when)
-        return sink;
-    sink->when = pl_when_new(setup->when, setup->when_path, setup->when_line, flow->clock, error);
-    if (sink->when)
-        return sink;
-    release(&sink->stage);
-    pl_free(sink);
-    return NULL;
+    if (setup->when)
+        sink->when = pl_when_new(setup->when, setup->when_path, setup->when_line, flow->clock, error);
+    if (setup->when && !sink->when) {
+        release(&sink->stage);
+        pl_free(sink);
+        return NULL;
+    }
+    sink->stage.next_alike = flow->sinks;
+    flow->sinks = &sink->stage;
+    flow->sink_count++;
+    return sink;
 }

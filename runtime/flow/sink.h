@@ -26,6 +26,8 @@ typedef struct pl_load { /* memory that records stand in, shared by the writes c
     const pl_record **records;
     pl_flow_batch **batches; /* one reference each */
     uint32_t batch_count, batch_capacity;
+    size_t bytes;                 /* what the batches and those they point into hold, about */
+    const pl_flow_batch *weighed; /* the last of those that was counted */
 } pl_load;
 
 typedef enum { PL_RECORD_OPEN, PL_RECORD_SETTLED, PL_RECORD_AGAIN } pl_record_state;
@@ -64,6 +66,7 @@ typedef struct pl_sink_stage {
     pl_load *gathering;
     uint32_t gathered;
     size_t gathered_bytes;
+    size_t held_bytes;            /* of all loads: memory that waits for this sink, about */
     int64_t gathered_ns;          /* monotonic; when its first record came */
     pl_write *queue, *queue_last; /* QUEUED, oldest first; then TAKEN ones live in `taken` */
     pl_write *taken;

@@ -11,10 +11,11 @@ static void halt(pl_sink_stage *sink, const pl_error *error)
     pl_flow_halt(sink->stage.flow, sink->stage.name, error);
 }
 
-static void load_unref(pl_load *load)
+static void load_unref(pl_sink_stage *sink, pl_load *load)
 {
     if (!load || --load->references)
         return;
+    sink->held_bytes -= load->bytes;
     for (uint32_t i = 0; i < load->batch_count; i++)
         pl_flow_batch_unref(load->batches[i]);
     pl_free(load->batches);
@@ -94,9 +95,9 @@ static pl_write *take_first(pl_sink_stage *sink)
     return first;
 }
 
-static void write_free(pl_write *write)
+static void write_free(pl_sink_stage *sink, pl_write *write)
 {
-    load_unref(write->load);
+    load_unref(sink, write->load);
     pl_free(write);
 }
 
@@ -127,7 +128,7 @@ bool pl_sink_seal(pl_sink_stage *sink)
     pl_write *write = write_new(sink->gathering, sink->gathering->records, sink->gathered, 0);
     if (!write)
         return false;
-    load_unref(sink->gathering);
+    load_unref(sink, sink->gathering);
     write->sequence = sink->sequence;
     sink->sequence += sink->gathered;
     sink->gathering = NULL;
@@ -227,7 +228,7 @@ static void finish(pl_sink_stage *sink, pl_write *write)
     taken_remove(sink, write);
     if (!requeue(sink, write) && write->answered)
         pl_retry_worked(&sink->retry, &sink->stage);
-    write_free(write);
+    write_free(sink, write);
 }
 
 /* The sink is not well: it gets a pause. The settlement may turn into a refusal, when the attempts are used up. */
@@ -304,7 +305,7 @@ static bool split(pl_sink_stage *sink, pl_write *write, uint32_t first)
     left->failures = right->failures = write->failures;
     insert(sink, right);
     insert(sink, left);
-    write_free(write);
+    write_free(sink, write);
     return true;
 }
 
@@ -385,12 +386,12 @@ void pl_sink_write_queued(pl_sink_stage *sink, int64_t *resume_ns)
 void pl_sink_drop_writes(pl_sink_stage *sink)
 {
     while (sink->queue)
-        write_free(take_first(sink));
+        write_free(sink, take_first(sink));
     while (sink->taken) {
         pl_write *write = sink->taken;
         taken_remove(sink, write);
-        write_free(write);
+        write_free(sink, write);
     }
-    load_unref(sink->gathering);
+    load_unref(sink, sink->gathering);
     sink->gathering = NULL;
 }

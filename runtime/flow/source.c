@@ -381,7 +381,7 @@ bool pl_source_admitted(const pl_source_stage *source)
     const pl_memory *memory = &source->stage.flow->memory;
     const pl_account *account = &source->stage.account;
     uint64_t out = pl_source_in_flight(source);
-    if (out == 0 || atomic_load(&memory->used) < memory->limit)
+    if (out == 0 || !pl_memory_spent(memory))
         return true;
     uint64_t mean_bytes = pl_counted(&account->bytes) / pl_counted(&account->read) + RECORD_BYTES;
     return out < source->setup.share_bytes / mean_bytes;
@@ -392,6 +392,8 @@ void pl_source_hold_up(pl_source_stage *source, bool held)
     if (held != source->held)
         atomic_fetch_add(&source->stage.flow->held_sources, held ? 1 : UINT32_MAX);
     source->held = held;
+    if (held)
+        pl_flow_tell_held(source->stage.flow);
 }
 
 static pl_stepped run(pl_source_stage *source, int64_t now_ns)
@@ -512,7 +514,7 @@ pl_source_stage *pl_source_stage_new(pl_flow *flow, const pl_source_setup *setup
                             .lane_close = service_lane_close,
                             .wake = service_wake};
     pl_instance_serve(setup->instance, &services);
-    source->stage.next_source = flow->sources;
+    source->stage.next_alike = flow->sources;
     flow->sources = &source->stage;
     return source;
 }

@@ -114,7 +114,7 @@ bool pl_source_full(const pl_source_stage *source);
 bool pl_source_batch_full(const pl_source_stage *source);
 /* There is memory for more. */
 bool pl_source_admitted(const pl_source_stage *source);
-/* Tells the others whether this source has more than it may hand over. */
+/* Tells the others whether this source has more than it may hand over; sinks may free memory for it. */
 void pl_source_hold_up(pl_source_stage *source, bool held);
 /* Lets the plugin hand over what it has, and deals with its failure: PL_FAILED was dealt with. */
 pl_status pl_source_call(pl_source_stage *source, int64_t now_ns, int64_t deadline_ns);

@@ -57,7 +57,7 @@ struct pl_stage {
     _Atomic bool noted;
     /* A source's: inputs of it were settled and it was not told yet, see pl_ack_done. [any] */
     _Atomic bool settled;
-    pl_stage *next_source;
+    pl_stage *next_alike; /* a source's: the next source of the flow; a sink's: the next sink */
     /* The driver's: wakes the thread if it sleeps. Called after `noted` was set. [any] NULL in the seeded scheduler. */
     void (*wake)(void *driver);
     /* [the stage's thread] Sleeps until noted or until_ns; NULL in the seeded scheduler. */

@@ -10,7 +10,7 @@ enum { SINK_BATCH_RECORDS = 2000, SINK_BATCH_BYTES = 4 << 20, BUDGET_MIN_BYTES =
 static void memory_freed(void *self)
 {
     pl_graph *graph = self;
-    if (atomic_load(&graph->flow.memory.used) >= graph->flow.memory.limit)
+    if (pl_memory_spent(&graph->flow.memory))
         return;
     for (size_t i = 0; i < graph->node_count; i++)
         if (graph->nodes[i].kind == PL_KIND_SOURCE && graph->nodes[i].stages && graph->nodes[i].stages[0])

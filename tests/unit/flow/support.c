@@ -327,11 +327,12 @@ static pl_status write_of_sink(void *self, const pl_batch *batch, int64_t deadli
 
 static pl_status flush_of_sink(void *self, int64_t deadline_ns, pl_error *error)
 {
-    (void)deadline_ns;
     (void)error;
     kit_sink_stub *stub = self;
+    bool given_time = deadline_ns > stub->host->now_ns(stub->host);
     stub->flushes++;
-    if (!stub->async || stub->mute)
+    stub->long_flushes += given_time && stub->open_count ? 1 : 0;
+    if (!stub->async || stub->mute || (stub->late && !given_time))
         return PL_AGAIN;
     while (stub->open_count) {
         stub->open_count--;

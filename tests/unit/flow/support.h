@@ -105,12 +105,14 @@ pl_source_stage *kit_add_poller(kit *kit, const char *name, kit_poll_stub *stub,
 typedef struct kit_sink_stub {
     bool async; /* settles in flush, or when the test does; else in write */
     bool mute;  /* async, and flush settles nothing either */
+    bool late;  /* async, and flush settles only when it is given time (not under the seeded flow) */
     /* Called first by write; NULL: no trouble. PL_OK: take it. */
     pl_status (*trouble)(struct kit_sink_stub *stub, const pl_batch *batch, pl_error *error);
     void *self;
     /* What happened: */
     const pl_host *host;
     uint32_t writes, flushes;
+    uint32_t long_flushes; /* that were given time while something was open */
     struct {
         uint64_t ticket;
         uint32_t count;

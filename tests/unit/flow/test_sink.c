@@ -9,6 +9,7 @@ typedef struct bench {
     kit_sink_stub sink, letters;
     pl_source_stage *in;
     pl_sink_stage *out, *dead;
+    int64_t given_ns; /* by the kit's clock: when the source had not yet given all */
 } bench;
 
 static void open_bench(bench *b, uint32_t records, const pl_sink_setup *setup)
@@ -273,6 +274,41 @@ static void test_a_batch_waits_and_is_full(void **state)
     kit_close(&b.kit);
 }
 
+static void note_when_all_is_given(kit *k)
+{
+    bench *b = k->self;
+    if (b->source.given < b->source.count)
+        b->given_ns = k->clock.now;
+}
+
+static void run_late_sink(bench *b, size_t memory_bytes)
+{
+    *b = (bench){.source.a_call = 20, .sink = {.async = true, .late = true}};
+    open_bench(b, 5000, NULL);
+    b->kit.flow.seeded = false; /* the plugin is given time */
+    b->kit.flow.memory.limit = memory_bytes;
+    b->kit.after_step = note_when_all_is_given;
+    b->kit.self = b;
+    b->given_ns = b->kit.clock.now;
+    int64_t begun_ns = b->kit.clock.now;
+    assert_true(kit_run(&b->kit, 100000));
+    assert_int_equal(b->given_ns, begun_ns); /* no tick had to pass for memory to come back */
+    kit_expect(&b->in->stage, 5000, 5000, 0, 0);
+    kit_close(&b->kit);
+}
+
+/* Memory is spent on what the sink has taken and not settled: it is asked to settle that, and not oftener than is worth
+ * it. */
+static void test_flushes_when_memory_is_wanted(void **state)
+{
+    (void)state;
+    static bench b;
+    run_late_sink(&b, 256 << 10);
+    assert_in_range(b.sink.long_flushes, 2, 10); /* of some hundred batches */
+    run_late_sink(&b, 64 << 20);
+    assert_int_equal(b.sink.long_flushes, 1); /* at the end */
+}
+
 /* A plugin whose own thread settles, in pieces and out of order. */
 typedef struct settler {
     pthread_t thread;
@@ -382,6 +418,7 @@ int main(void)
         cmocka_unit_test(test_the_dead_letter_sink_must_not_refuse),
         cmocka_unit_test(test_when_and_its_errors),
         cmocka_unit_test(test_a_batch_waits_and_is_full),
+        cmocka_unit_test(test_flushes_when_memory_is_wanted),
         cmocka_unit_test(test_settles_from_another_thread),
         cmocka_unit_test(test_nonsense_is_ignored),
     };
