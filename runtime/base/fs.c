@@ -11,7 +11,8 @@
 
 static pl_status fail(pl_error *error, const char *doing, const char *path)
 {
-    return pl_fail(error, PL_HALT, "cannot %s %s: %s", doing, path, strerror(errno));
+    bool passes = errno == ENOSPC || errno == EDQUOT || errno == EIO; /* there may be room again */
+    return pl_fail(error, passes ? PL_RETRY : PL_HALT, "cannot %s %s: %s", doing, path, strerror(errno));
 }
 
 static size_t folder_len(const char *path)

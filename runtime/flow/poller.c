@@ -39,7 +39,7 @@ static pl_status start(pl_source_stage *source, int64_t now_ns, pl_error *error)
         char name[192];
         (void)snprintf(name, sizeof name, "%s/%zu", source->stage.name, i);
         items[i].lane = pl_source_open_lane(source, PL_S(name));
-        items[i].position = (uint64_t)pl_flow_unix(source->stage.flow);
+        items[i].first = items[i].position = (uint64_t)pl_flow_unix(source->stage.flow);
         if (!items[i].lane) {
             pl_free(items);
             return pl_fail(error, PL_HALT, "no memory for %zu lanes", count);
@@ -86,9 +86,13 @@ static bool add_gap(pl_source_stage *source, pl_flow_batch *batch, size_t index,
     pl_error error = {.struct_size = sizeof error};
     if (!record || pl_encode_payload(batch->arena, fields, count, &record->payload, &error) != PL_OK)
         return false;
+    uint32_t edges = pl_port_references(pl_stage_port(&source->stage, "gaps"));
+    record->ack = pl_source_track_gap(source, item->lane, ++item->position, record->payload.len, edges);
+    if (!record->ack)
+        return false;
     record->time_unix_ns = fields[4].value.as.i;
     record->lane = item->lane->index;
-    record->position = ++item->position; /* or durable state would take it for one it has seen */
+    record->position = item->position; /* or durable state would take it for one it has seen */
     record->stream = pl_arena_str(batch->arena, PL_S(source->stage.name));
     return true;
 }
@@ -184,11 +188,13 @@ static void keep_tick(pl_source_stage *source)
     char path[4096], text[TICK_TEXT_MAX];
     pl_error error = {.struct_size = sizeof error};
     if (poll->kept_unix_ns == poll->committed_unix_ns ||
-        (!last && poll->kept_unix_ns && now_ns - poll->kept_ns < KEEP_NS) || !tick_path(source, path, sizeof path))
+        (!last && poll->kept_unix_ns && now_ns - poll->kept_ns < KEEP_NS) || pl_source_pauses_commits(source) ||
+        !tick_path(source, path, sizeof path))
         return;
     int length = snprintf(text, sizeof text, "%" PRId64 "\n", poll->committed_unix_ns);
-    if (pl_fs_replace(path, (pl_str){text, (size_t)length}, &error) != PL_OK)
-        pl_log(PL_WARN, source->stage.name, "the last tick can't be kept: %s", error.message);
+    pl_status status = pl_fs_replace(path, (pl_str){text, (size_t)length}, &error);
+    if (!pl_source_committed(source, status, &error))
+        return;
     poll->kept_unix_ns = poll->committed_unix_ns;
     poll->kept_ns = now_ns;
 }
@@ -316,10 +322,8 @@ static pl_status poll_item(pl_source_stage *source, size_t index, pl_error *erro
 {
     pl_poll_item *item = &source->poll.items[index];
     source->poll.current = index;
-    uint64_t before = item->position;
     pl_retry_begin(&source->poll.retry, &source->stage);
     pl_status status = poller_of(source)->poll(self_of(source), index, source->poll.tick_unix_ns, error);
-    item->emitted = item->position > before ? item->position : item->emitted;
     if (status != PL_FAILED) {
         item->done = true;
         answered(source);
@@ -384,7 +388,7 @@ static bool set_mark(pl_poll_state *poll)
         return poll->marked_unix_ns != 0;
     poll->marked_unix_ns = poll->complete_unix_ns;
     for (size_t i = 0; i < poll->count; i++)
-        poll->items[i].marked = poll->items[i].emitted;
+        poll->items[i].marked = poll->items[i].position;
     return true;
 }
 
@@ -395,7 +399,8 @@ static bool mark_settled(const pl_source_stage *source)
         return pl_source_buffer_synced(source);
     for (size_t i = 0; i < poll->count; i++) {
         const pl_poll_item *item = &poll->items[i];
-        if (item->marked && (!item->lane->settled_any || item->lane->settled_position < item->marked))
+        bool none = item->marked == item->first;
+        if (!none && (!item->lane->settled_any || item->lane->settled_position < item->marked))
             return false;
     }
     return true;
@@ -405,14 +410,10 @@ static bool commit(pl_source_stage *source)
 {
     const pl_poller *poller = poller_of(source);
     pl_error error = {.struct_size = sizeof error};
-    if (!PL_HAS(poller, commit) || !poller->commit ||
-        poller->commit(self_of(source), source->poll.marked_unix_ns, &error) != PL_FAILED)
+    if (!PL_HAS(poller, commit) || !poller->commit)
         return true;
-    if (error.error_class == PL_RETRY)
-        pl_log(PL_WARN, source->stage.name, "commit: %s", error.message);
-    else
-        pl_flow_halt(source->stage.flow, source->stage.name, &error);
-    return false;
+    return !pl_source_pauses_commits(source) &&
+           pl_source_committed(source, poller->commit(self_of(source), source->poll.marked_unix_ns, &error), &error);
 }
 
 void pl_poller_collect(pl_source_stage *source)

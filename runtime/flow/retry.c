@@ -38,7 +38,8 @@ bool pl_retry_failed(pl_retry *retry, pl_stage *stage, const pl_error *error, in
         open_circuit(retry, stage, error);
     else if (retry->failures == 1 && !retry->quiet)
         pl_log(PL_WARN, stage->name, "%s; trying again", error->message);
-    show(stage, retry->open ? PL_CIRCUIT_OPEN : PL_CIRCUIT_CLOSED);
+    if (retry->open)
+        show(stage, PL_CIRCUIT_OPEN);
     return !policy->attempts || retry->failures < policy->attempts;
 }
 
@@ -68,8 +69,9 @@ void pl_retry_worked(pl_retry *retry, pl_stage *stage)
     if (retry->open || !retry->quiet)
         pl_log(PL_INFO, stage->name, "works again after %u failed attempt%s%s", retry->failures,
                retry->failures == 1 ? "" : "s", retry->open ? "; the circuit is closed" : "");
+    if (retry->open)
+        show(stage, PL_CIRCUIT_CLOSED);
     retry->failures = 0;
     retry->due_ns = 0;
     retry->open = retry->asked = false;
-    show(stage, PL_CIRCUIT_CLOSED);
 }

@@ -86,6 +86,19 @@ bool pl_source_track(pl_source_stage *source, pl_lane *lane, pl_ack *ack)
     return pl_lane_push(lane, ack);
 }
 
+pl_ack *pl_source_track_gap(pl_source_stage *source, pl_lane *lane, uint64_t position, size_t bytes, uint32_t edges)
+{
+    if (!pl_source_begin(source))
+        return NULL;
+    pl_ack *ack = pl_ack_block_add(source->block, &source->stage, position);
+    pl_count(&source->stage.account.read, 1);
+    pl_count(&source->stage.account.bytes, bytes);
+    if (!pl_source_track(source, lane, ack))
+        return NULL;
+    pl_ack_add(ack, edges - 1);
+    return ack;
+}
+
 static bool add_marks(pl_source_stage *source, const pl_port *port)
 {
     bool ok = true;
@@ -201,26 +214,38 @@ static bool may_commit(const pl_source_stage *source, const pl_lane *lane, uint6
     return !source->setup.settled || source->setup.settled(source->setup.self, lane->index, position);
 }
 
+bool pl_source_pauses_commits(const pl_source_stage *source)
+{
+    return pl_flow_now(source->stage.flow) < source->commit_retry.due_ns;
+}
+
+bool pl_source_committed(pl_source_stage *source, pl_status status, const pl_error *error)
+{
+    pl_retry *retry = &source->commit_retry;
+    if (status != PL_FAILED)
+        pl_retry_worked(retry, &source->stage);
+    else if (error->error_class == PL_RETRY)
+        (void)pl_retry_failed(retry, &source->stage, error, pl_flow_now(source->stage.flow));
+    else
+        halt(source, error);
+    return status != PL_FAILED;
+}
+
 static void commit_lane(pl_source_stage *source, pl_lane *lane)
 {
     uint64_t position;
-    const pl_component *component = pl_instance_component(source->setup.instance);
-    lane->commit_due = false;
-    if (source->buffer) {
-        pl_source_buffer_settled(source, lane);
+    const pl_source *plugin = pl_instance_component(source->setup.instance)->source;
+    bool commits = plugin && plugin->commit && !source->buffer;
+    if (commits && pl_source_pauses_commits(source))
         return;
-    }
-    if (!may_commit(source, lane, &position) || !component->source || !component->source->commit)
+    lane->commit_due = false;
+    if (source->buffer)
+        pl_source_buffer_settled(source, lane);
+    if (!commits || !may_commit(source, lane, &position))
         return;
     pl_error error = {.struct_size = sizeof error};
-    if (component->source->commit(pl_instance_self(source->setup.instance), lane->index, position, &error) != PL_FAILED)
-        return;
-    if (error.error_class != PL_RETRY) {
-        halt(source, &error);
-        return;
-    }
-    lane->commit_due = true;
-    pl_log(PL_WARN, source->stage.name, "commit of %s: %s", lane->name, error.message);
+    pl_status status = plugin->commit(pl_instance_self(source->setup.instance), lane->index, position, &error);
+    lane->commit_due = !pl_source_committed(source, status, &error);
 }
 
 void pl_source_collect(pl_source_stage *source)
@@ -456,7 +481,11 @@ static pl_stepped work(pl_source_stage *source, int64_t now_ns)
 
 static pl_stepped step(pl_stage *stage, int64_t now_ns)
 {
-    pl_stepped next = work((pl_source_stage *)stage, now_ns);
+    pl_source_stage *source = (pl_source_stage *)stage;
+    pl_stepped next = work(source, now_ns);
+    int64_t due_ns = source->commit_retry.due_ns;
+    if (next.state == PL_STEP_IDLE && due_ns > now_ns && due_ns < next.resume_ns)
+        next.resume_ns = due_ns;
     pl_flow_tell_settled(stage->flow); /* what nobody reads is settled here */
     return next;
 }
@@ -507,6 +536,7 @@ pl_source_stage *pl_source_stage_new(pl_flow *flow, const pl_source_setup *setup
     source->stage.step = step;
     source->stage.release = release;
     source->retry.policy = setup->retry;
+    source->commit_retry.policy = (pl_retry_policy){.min_ns = 100000000, .max_ns = 5000000000};
     source->document = document;
     pl_services services = {.self = source,
                             .emit = service_emit,

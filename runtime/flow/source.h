@@ -28,8 +28,8 @@ typedef struct pl_source_setup {
 
 typedef struct pl_poll_item {
     pl_lane *lane;
-    uint64_t position; /* last given */
-    uint64_t emitted;  /* position of the newest record, gaps aside; 0: none yet */
+    uint64_t first;    /* before the first is given */
+    uint64_t position; /* last given, to a record or a gap */
     uint64_t marked;   /* the same when the mark was set */
     uint32_t failures; /* this tick */
     bool done;         /* this tick */
@@ -55,6 +55,7 @@ typedef struct pl_source_stage {
     pl_source_setup setup;
     pl_source_state state;
     pl_retry retry;
+    pl_retry commit_retry; /* of what the plugin, or the core for it, keeps for a restart */
     pl_flow_batch *building;
     pl_ack_block *block, *given_up; /* given_up: of closed lanes, freed when idle */
     pl_ack_block *spare;            /* to be used again */
@@ -100,12 +101,18 @@ void pl_source_close_lane(pl_source_stage *source, uint32_t lane, int64_t deadli
 void pl_source_tell_of(pl_source_stage *source, pl_lane *lane);
 /* An input is on its way; false: no memory. */
 bool pl_source_track(pl_source_stage *source, pl_lane *lane, pl_ack *ack);
+/* The ack of a gap record that so many (at least 1) read; NULL: no memory. */
+pl_ack *pl_source_track_gap(pl_source_stage *source, pl_lane *lane, uint64_t position, size_t bytes, uint32_t edges);
 /* A block for new acks, used before or new; NULL: no memory. */
 pl_ack_block *pl_source_take_block(pl_source_stage *source);
 /* Sends what was emitted since the last time. */
 void pl_source_publish(pl_source_stage *source);
 /* Takes back a block of which nothing is in a lane any more: now, or once nobody downstream refers to it. */
 void pl_source_retire_block(pl_source_stage *source, pl_ack_block *block);
+/* A commit failed: the next is tried later. */
+bool pl_source_pauses_commits(const pl_source_stage *source);
+/* What came of one. True: it is done; else it is to be tried again, and the log has it, or the pipeline halts. */
+bool pl_source_committed(pl_source_stage *source, pl_status status, const pl_error *error);
 /* Takes back what is settled and commits it. */
 void pl_source_collect(pl_source_stage *source);
 /* The plugin's call should return. */

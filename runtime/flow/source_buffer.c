@@ -146,22 +146,15 @@ bool pl_source_keep(pl_source_stage *source, pl_lane *lane, uint64_t position, p
 
 static void commit_given(pl_source_stage *source)
 {
-    const pl_component *component = pl_instance_component(source->setup.instance);
-    for (kept_lane *owner = source->buffer->lanes; owner; owner = owner->next) {
+    const pl_source *plugin = pl_instance_component(source->setup.instance)->source;
+    for (kept_lane *owner = source->buffer->lanes; owner && !pl_source_pauses_commits(source); owner = owner->next) {
+        pl_error error = {.struct_size = sizeof error};
+        pl_status status = PL_OK;
         if (!owner->commit_due)
             continue;
-        owner->commit_due = false;
-        pl_error error = {.struct_size = sizeof error};
-        if (!component->source || !component->source->commit ||
-            component->source->commit(pl_instance_self(source->setup.instance), owner->lane->index, owner->given,
-                                      &error) != PL_FAILED)
-            continue;
-        if (error.error_class != PL_RETRY) {
-            halt(source, &error);
-            return;
-        }
-        owner->commit_due = true;
-        pl_log(PL_WARN, source->stage.name, "commit of %s: %s", owner->lane->name, error.message);
+        if (plugin && plugin->commit)
+            status = plugin->commit(pl_instance_self(source->setup.instance), owner->lane->index, owner->given, &error);
+        owner->commit_due = !pl_source_committed(source, status, &error);
     }
 }
 
@@ -241,18 +234,13 @@ static bool give_gap(pl_source_stage *source, pl_lane *lane, const pl_kept *kept
     pl_stage *stage = &source->stage;
     pl_port *port = pl_stage_port(stage, "gaps");
     uint32_t edges = pl_port_references(port);
-    if (!pl_source_begin(source))
-        return false;
-    pl_ack *ack = pl_ack_block_add(source->block, stage, kept->position);
-    pl_count(&stage->account.read, 1);
-    pl_count(&stage->account.bytes, kept->payload.len);
-    if (!pl_source_track(source, lane, ack))
+    pl_ack *ack = pl_source_track_gap(source, lane, kept->position, kept->payload.len, edges ? edges : 1);
+    if (!ack)
         return false;
     if (edges == 0) { /* the file has changed since: nobody asks for gaps any more */
         pl_ack_done(ack, PL_OUTCOME_FILTERED);
         return true;
     }
-    pl_ack_add(ack, edges - 1);
     pl_flow_batch *batch = pl_flow_batch_new(&stage->flow->memory);
     pl_record *record = batch ? pl_flow_batch_add(batch) : NULL;
     if (!record)

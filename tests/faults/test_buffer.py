@@ -341,9 +341,8 @@ class Refused(Buffer):
         numbers = self.numbers()
         self.check_numbers(numbers, 0, max(numbers))
 
-    @unittest.skipUnless(os.geteuid() == 0, "mounting needs root")
-    def test_22_a_full_disk(self):
-        """A filesystem of 4 MiB that something else fills."""
+    def small_disk(self):
+        """A filesystem of 4 MiB."""
         disk = pathlib.Path(tempfile.mkdtemp(prefix="plumbline-disk-"))
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.mount(b"tmpfs", str(disk).encode(), b"tmpfs", 0, b"size=4m"):
@@ -351,14 +350,66 @@ class Refused(Buffer):
             self.skipTest("this place lets nobody mount")
         self.addCleanup(os.rmdir, disk)
         self.addCleanup(lambda: libc.umount2(str(disk).encode(), 2))
-        self.pipeline("p.yaml", self.PIPELINE.replace("resume: true, ", ""))   # its offset would want the same disk
-        run = self.start("run", "p.yaml", "--data-dir", disk)
-        self.go_on(run, 500, "lines arrive")
+        return disk
+
+    def fill_disk(self, disk):
         filler = os.open(disk / "filler", os.O_WRONLY | os.O_CREAT)
         with contextlib.suppress(OSError):
             while True:
                 os.write(filler, b"x" * 4096)
         os.close(filler)
+
+    @unittest.skipUnless(os.geteuid() == 0, "mounting needs root")
+    def test_22_a_full_disk_below_the_positions(self):
+        """A file source with `resume` can't keep how far it has come: it says so once, and goes on. Nothing is lost at a kill."""
+        disk = self.small_disk()
+        self.pipeline("p.yaml", """
+            pipeline: p
+            sources: { in: { plugin: file, with: { path: in.jsonl, resume: true, follow: true } } }
+            sinks: { out: { from: in, plugin: file, with: { path: out.jsonl } } }
+        """)
+        def add(first, last):
+            with open(self.dir / "in.jsonl", "a", encoding="utf-8") as lines:
+                lines.writelines(f'{{"n":{n}}}\n' for n in range(first, last))
+        add(0, 500)
+        run = self.start("run", "p.yaml", "--data-dir", disk)
+        run.wait_for(lambda: len(self.lines("out.jsonl")) == 500, 30, "lines arrive")
+        run.wait_for(lambda: any((disk / "p" / "store").glob("*")), 30, "how far it has come is kept")
+        self.fill_disk(disk)
+        for begin in range(500, 2000, 500):
+            add(begin, begin + 500)
+            run.wait_for(lambda: len(self.lines("out.jsonl")) == begin + 500, 30, "lines arrive though positions can't be kept")
+            run.wait_log("warn in: .*No space left on device; trying again", 20)
+        self.assertEqual(run.stderr.count("trying again"), 1, run.stderr)
+        (disk / "filler").unlink()
+        run.wait_log("in: works again", 30)
+        add(2000, 2500)
+        run.wait_for(lambda: len(self.lines("out.jsonl")) == 2500, 30, "lines arrive")
+        run.stop()
+        run = self.start("run", "p.yaml", "--data-dir", disk)
+        add(2500, 2600)
+        run.wait_for(lambda: len(self.lines("out.jsonl")) >= 2600, 30, "it goes on where it was")
+        self.fill_disk(disk)
+        add(2600, 3000)
+        run.wait_for(lambda: len(self.lines("out.jsonl")) >= 3000, 30, "lines arrive")
+        run.kill()
+        (disk / "filler").unlink()
+        run = self.start("run", "p.yaml", "--data-dir", disk)
+        add(3000, 3100)
+        run.wait_for(lambda: len(self.lines("out.jsonl")) >= 3100 and self.numbers()[-1] == 3099, 30, "the rest arrives")
+        run.stop()
+        numbers = self.numbers()
+        self.assertEqual(numbers[:2600], list(range(2600)))
+        self.assertEqual(set(numbers), set(range(3100)))
+
+    @unittest.skipUnless(os.geteuid() == 0, "mounting needs root")
+    def test_22_a_full_disk(self):
+        """Something else fills the disk."""
+        disk = self.small_disk()
+        self.pipeline("p.yaml", self.PIPELINE.replace("resume: true, ", ""))   # its offset would want the same disk
+        run = self.start("run", "p.yaml", "--data-dir", disk)
+        self.go_on(run, 500, "lines arrive")
+        self.fill_disk(disk)
         run.wait_log("warn in: .*No space left on device; trying again", 20)
         self.stand_still(run)
         (disk / "filler").unlink()

@@ -25,8 +25,8 @@ class Gaps(support.Case):
         self.market = self.enterContext(Market(self.dir / "market", "--speed", "60"))
         self.pipeline("gaps.yaml", PIPELINE)
 
-    def begin(self):
-        return self.start("run", "gaps.yaml", "--data-dir", "state", env=self.market.env)
+    def begin(self, file="gaps.yaml"):
+        return self.start("run", file, "--data-dir", "state", env=self.market.env)
 
     def samples(self):
         return [instant(record["fetched_at"]) / S for record in self.records("out.jsonl")]
@@ -51,7 +51,7 @@ class Gaps(support.Case):
     def check_account(self, run):
         found = run.components
         self.assertEqual(found["gaps"]["delivered"], found["prices"]["born"])
-        self.assertEqual(found["out"]["delivered"], found["prices"]["delivered"])
+        self.assertEqual(found["out"]["delivered"] + found["gaps"]["delivered"], found["prices"]["delivered"])
         for name in found:
             self.assertEqual((found[name]["in_flight"], found[name]["dead_lettered"]), (0, 0), name)
 
@@ -122,3 +122,19 @@ class Gaps(support.Case):
         self.assertGreater(len(self.gaps("nothing ran at this tick")), 1)
         self.check_ticks(twice=True)
         self.check_account(run)
+
+    def test_killed_while_gaps_are_under_way(self):
+        """Their sink took none of them: their ticks are gaps of the next run."""
+        self.pipeline("stuck.yaml", PIPELINE.replace("path: gaps.jsonl", "path: /dev/full"))
+        run = self.begin("stuck.yaml")
+        self.wait_samples(run, 3)
+        asked = self.market.requests("coingecko")
+        self.market.fault("coingecko", "html", count=-1)
+        run.wait_for(lambda: self.market.requests("coingecko") >= asked + 4, 20, "four gaps at least")
+        run.kill()
+        self.market.fault("coingecko", "none")
+        run = self.begin()
+        self.wait_samples(run, 2)
+        run.stop()
+        self.assertGreaterEqual(len(self.gaps("nothing ran at this tick")), 3)
+        self.check_ticks(twice=True)

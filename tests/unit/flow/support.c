@@ -162,6 +162,7 @@ static pl_status next_of_source(void *self, int64_t deadline_ns, int64_t *resume
 static pl_status commit(void *self, uint32_t lane, uint64_t position, pl_error *error)
 {
     kit_source_stub *stub = self;
+    stub->commits_tried++;
     if (stub->commit_status == PL_FAILED)
         return pl_fail(error, PL_RETRY, "not now");
     for (uint32_t i = 0; i < stub->lanes; i++) {

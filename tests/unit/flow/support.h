@@ -65,7 +65,7 @@ typedef struct kit_source_stub {
     uint32_t lane[8];
     uint32_t given;
     uint64_t committed[8]; /* by place in lane: greatest position; UINT64_MAX: none */
-    uint32_t commits, calls;
+    uint32_t commits, commits_tried, calls;
     pl_status commit_status; /* what commit returns (PL_FAILED: class PL_RETRY) */
     bool destroyed;
 } kit_source_stub;

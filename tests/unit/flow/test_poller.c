@@ -169,6 +169,12 @@ static void test_the_last_gap_of_many_stands_for_the_rest(void **state)
     kit_close(&b.kit);
 }
 
+static pl_status third_to_sixth_fail(kit_poll_stub *stub, size_t index, pl_error *error)
+{
+    (void)index;
+    return stub->polls > 2 && stub->polls < 7 ? pl_fail(error, PL_REJECT, "an HTML page") : PL_OK;
+}
+
 static void run_in(bench *b, const char *folder, int64_t begins_ns, int64_t lasts_ns)
 {
     *b = (bench){.stub.count = 2};
@@ -206,6 +212,32 @@ static void test_ticks_between_two_runs_are_gaps(void **state)
     assert_int_equal(rmdir(folder), 0);
 }
 
+/* Killed while a gap record was on its way: its tick is a gap of the next run. */
+static void test_a_gap_that_is_not_settled_comes_again(void **state)
+{
+    (void)state;
+    static bench b;
+    char folder[] = "/tmp/plumbline-ticks-XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    b = (bench){.stub.answer = third_to_sixth_fail, .gaps = {.async = true, .mute = true}};
+    open_bench(&b);
+    b.kit.flow.seeded = false;
+    b.kit.flow.data_dir = folder;
+    run_for(&b, 75LL * SECOND);
+    assert_int_equal(pl_counted(&b.in->stage.account.born), 4);
+    int64_t kept_ns = b.in->poll.kept_unix_ns - KIT_T0;
+    assert_in_range(kept_ns, 10LL * SECOND, 12LL * SECOND); /* the second tick: all after it is settled by nobody */
+    atomic_store(&b.kit.flow.aborting, true);
+    (void)kit_run(&b.kit, 1000);
+    kit_close(&b.kit);
+    run_in(&b, folder, 80LL * SECOND, 5LL * SECOND);
+    assert_int_equal(b.gaps.text_count, 2 * ((80LL * SECOND - kept_ns) / (10LL * SECOND) - 1)); /* two items now */
+    kit_close(&b.kit);
+    (void)snprintf(path, sizeof path, "%s/prices.tick", folder);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void test_positions_grow_over_gaps(void **state)
 {
     (void)state;
@@ -234,7 +266,7 @@ static void test_a_tick_is_committed_when_its_records_are_settled(void **state)
     assert_true(b.stub.ticked_unix_ns - b.stub.committed_unix_ns <= 10LL * SECOND);
     b.stub.commit_fails = 2;
     run_for(&b, 20LL * SECOND);
-    assert_non_null(strstr(b.kit.log, "commit: the disk is full"));
+    assert_non_null(strstr(b.kit.log, "warn prices: the disk is full; trying again"));
     stop(&b);
     assert_int_equal(b.stub.commit_fails, 0);
     assert_int_equal(b.stub.committed_unix_ns, b.stub.ticked_unix_ns);
@@ -281,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_missed_ticks_are_gaps),
         cmocka_unit_test(test_the_last_gap_of_many_stands_for_the_rest),
         cmocka_unit_test(test_ticks_between_two_runs_are_gaps),
+        cmocka_unit_test(test_a_gap_that_is_not_settled_comes_again),
         cmocka_unit_test(test_positions_grow_over_gaps),
         cmocka_unit_test(test_a_tick_is_committed_when_its_records_are_settled),
         cmocka_unit_test(test_ticks_without_a_sample_are_committed),

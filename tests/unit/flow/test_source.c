@@ -236,11 +236,15 @@ static void test_commit_is_tried_again(void **state)
     static bench b;
     b = (bench){.source = {.count = 50, .commit_status = PL_FAILED}};
     open_bench(&b, NULL);
-    assert_false(kit_run(&b.kit, 3000)); /* it does not end before it is committed */
+    kit_run_for(&b.kit, 600000000000); /* it does not end before it is committed */
     assert_int_equal(b.source.commits, 0);
+    assert_in_range(b.source.commits_tried, 600 / 5, 600); /* up to 5 s apart, by chance */
+    assert_non_null(strstr(b.kit.log, "warn in: not now; trying again"));
+    assert_null(strstr(strstr(b.kit.log, "not now") + 1, "not now"));
     b.source.commit_status = PL_OK;
     assert_true(kit_run(&b.kit, 1000));
     assert_int_equal(b.source.committed[0], 49);
+    assert_non_null(strstr(b.kit.log, "info in: works again"));
     kit_close(&b.kit);
 }
 
