@@ -246,6 +246,8 @@ rd_kafka_conf_t *kafka_source_conf(const kafka_source_config *config, const pl_h
         /* A sink that is down holds the source back; until then the group waits for us rather than taking the
          * partitions away and reading all of it again. */
         {"max.poll.interval.ms", "900000"},
+        /* Who only reads to the end and was killed should not keep the next one waiting. */
+        {"session.timeout.ms", config->to_end ? "10000" : NULL},
         {"socket.keepalive.enable", "true"},
         {NULL, NULL},
     };
