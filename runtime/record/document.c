@@ -117,7 +117,12 @@ const pl_outline *pl_document_keep_outline(const pl_document *document, pl_arena
     const pl_tree_source *source = &document->tree.source[0];
     if (document->tree.sources == 0 || !source->outline)
         return NULL;
-    return pl_outline_keep(arena, source->text, source->outline, source->count, source->escapes);
+    const pl_outline about = {.text = source->text.ptr,
+                              .shape = source->shape,
+                              .len = (uint32_t)source->text.len,
+                              .count = (uint16_t)source->count,
+                              .escapes = source->escapes};
+    return pl_outline_keep(arena, &about, source->outline);
 }
 
 enum { EDIT_BYTES_MAX = 64 << 20, TREE_BYTES_A_BYTE = 48 /* index, tape and nodes of the densest text, [1,1,1] */ };

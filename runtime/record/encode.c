@@ -3,6 +3,7 @@
 #include <record/encode.h>
 #include <record/json.h>
 #include <record/lexeme.h>
+#include <record/plain.h>
 #include <record/put.h>
 
 enum { NUMBER_TEXT_MAX = 48, ESCAPE_MAX = 6 };
@@ -44,15 +45,6 @@ static void add_escaped(pl_buf *out, unsigned char byte)
     pl_buf_add(out, text, escaped_size(byte));
 }
 
-/* Whether one of eight bytes is " or \\ or a control character: for each byte, whether a subtraction borrows. */
-static inline bool special_of_eight(uint64_t bytes)
-{
-    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
-    uint64_t quote = bytes ^ '"' * ones, backslash = bytes ^ '\\' * ones;
-    return ((((bytes - ' ' * ones) & ~bytes) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) & tops) !=
-           0;
-}
-
 /* True when the text can be copied as it is. What is left of the last eight, or four, bytes is looked at together with
  * some before it. */
 static bool is_plain(pl_str text)
@@ -61,17 +53,17 @@ static bool is_plain(pl_str text)
     if (text.len >= sizeof bytes) {
         for (size_t i = 0; i + sizeof bytes < text.len; i += sizeof bytes) {
             memcpy(&bytes, text.ptr + i, sizeof bytes);
-            if (special_of_eight(bytes))
+            if (pl_special_of_eight(bytes))
                 return false;
         }
         memcpy(&bytes, text.ptr + text.len - sizeof bytes, sizeof bytes);
-        return !special_of_eight(bytes);
+        return !pl_special_of_eight(bytes);
     }
     if (text.len >= sizeof(uint32_t)) {
         uint32_t front, back;
         memcpy(&front, text.ptr, sizeof front);
         memcpy(&back, text.ptr + text.len - sizeof back, sizeof back);
-        return !special_of_eight((uint64_t)front << 32 | back);
+        return !pl_special_of_eight((uint64_t)front << 32 | back);
     }
     for (size_t i = 0; i < text.len; i++)
         if (escaped_size((unsigned char)text.ptr[i]) > 1)

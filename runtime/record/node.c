@@ -1,45 +1,14 @@
 /* Finding and reading the nodes of a tree. */
 #include <base/mem.h>
 #include <base/str.h>
-#include <record/lexeme.h>
+#include <record/plain.h>
 #include <record/tree.h>
 
 enum { TABLE_ABOVE = 16 /* members; up to here a look at each is quicker than a hash */ };
 
-/* Equality of two runs of the same length, in place: keys are short, and a call of memcmp costs more than the
- * comparison (glibc's masked 32-byte loads besides take a microcode assist, some 200 ns, where they reach into a page
- * that is not there: perf, AVX-512, 2026-11-22). Reads nothing but the len bytes. */
-static inline bool same_bytes(const char *a, const char *b, size_t len)
-{
-    uint64_t x, y;
-    if (len < sizeof x) {
-        uint32_t p, q, r, s;
-        if (len < sizeof p) {
-            bool same = true;
-            for (size_t i = 0; i < len; i++)
-                same = same && a[i] == b[i];
-            return same;
-        }
-        memcpy(&p, a, sizeof p);
-        memcpy(&q, b, sizeof q);
-        memcpy(&r, a + len - sizeof r, sizeof r);
-        memcpy(&s, b + len - sizeof s, sizeof s);
-        return p == q && r == s;
-    }
-    for (size_t i = 0; i + sizeof x < len; i += sizeof x) {
-        memcpy(&x, a + i, sizeof x);
-        memcpy(&y, b + i, sizeof y);
-        if (x != y)
-            return false;
-    }
-    memcpy(&x, a + len - sizeof x, sizeof x);
-    memcpy(&y, b + len - sizeof y, sizeof y);
-    return x == y;
-}
-
 static inline bool same_key(pl_str a, pl_str b)
 {
-    return a.len == b.len && same_bytes(a.ptr, b.ptr, a.len);
+    return a.len == b.len && pl_same_bytes(a.ptr, b.ptr, a.len);
 }
 
 __extension__ typedef unsigned __int128 node_u128;
@@ -198,29 +167,32 @@ static pl_status note_members(pl_tree *tree, uint32_t holder, bool object, uint3
     return PL_OK;
 }
 
-/* The same of a text that was checked whole. */
+typedef uint32_t four __attribute__((vector_size(16)));
+typedef uint16_t four_short __attribute__((vector_size(8)));
+
+/* The same of a text that was checked whole. A node's first half is its entry, widened. */
 static pl_status note_outlined(pl_tree *tree, uint32_t holder, bool object, uint32_t *count, pl_error *error)
 {
     const uint16_t number = tree->node[holder].source;
     const pl_tree_source source = tree->source[number];
-    const uint32_t end = tree->node[holder].raw_at + tree->node[holder].raw_len;
-    uint32_t at = tree->node[holder].at + 1, first = tree->nodes;
-    if (!pl_tree_reserve(tree, source.count - at))
+    const uint32_t end = tree->node[holder].raw_at + tree->node[holder].raw_len, first = tree->nodes;
+    const pl_outline_entry *entry = source.outline + tree->node[holder].at + 1, *last = source.outline + source.count;
+    if (!pl_tree_reserve(tree, (uint32_t)(last - entry)))
         return pl_tree_no_memory(error);
     pl_tree_node *node = &tree->node[first];
-    for (; at < source.count && source.outline[at].at < end; node++) {
-        const pl_outline_entry entry = source.outline[at];
-        *node = (pl_tree_node){.key_at = entry.key_at,
-                               .key_len = entry.key_len,
-                               .raw_at = entry.at,
-                               .raw_len = entry.len,
-                               .at = at,
-                               .parent = holder,
-                               .source = number};
-        const uint32_t behind = (uint32_t)entry.at + entry.len;
+    for (; entry < last && entry->at < end; node++) {
+        four_short noted;
+        memcpy(&noted, entry, sizeof noted);
+        const four place = __builtin_convertvector(noted, four);
+        const four rest = {(uint32_t)(entry - source.outline), holder, 0, 0};
+        memcpy(&node->key_at, &place, sizeof place);
+        memcpy(&node->at, &rest, sizeof rest);
+        node->source = number;
+        node->flags = 0;
+        const uint32_t behind = (uint32_t)entry->at + entry->len;
         do /* what lies within it is not a member of ours */
-            at++;
-        while (at < source.count && source.outline[at].at < behind);
+            entry++;
+        while (entry < last && entry->at < behind);
     }
     tree->nodes = (uint32_t)(node - tree->node);
     *count = tree->nodes - first;
@@ -289,6 +261,19 @@ static bool make_table(pl_tree *tree, pl_tree_box *box, uint32_t members)
     return true;
 }
 
+/* The root object of an outlined text: whether its keys differ is found out once for each shape. */
+static void recognize(pl_tree *tree, pl_tree_box *box, uint64_t shape)
+{
+    pl_tree_known *known = &tree->known;
+    if (known->shape == shape) {
+        box->sifted = known->distinct;
+    } else {
+        pl_tree_sift(tree, box);
+        *known = (pl_tree_known){.shape = shape, .distinct = !box->shadows};
+    }
+    box->known = known->distinct;
+}
+
 static pl_status open_box(pl_tree *tree, uint32_t holder, bool object, pl_error *error)
 {
     if (tree->boxes == tree->box_room) {
@@ -302,7 +287,9 @@ static pl_status open_box(pl_tree *tree, uint32_t holder, bool object, pl_error 
     pl_status status = (tree->source[tree->node[holder].source].outline ? note_outlined : note_members)(
         tree, holder, object, &box.count, error);
     box.live = box.count;
-    if (status == PL_OK && object && box.count > TABLE_ABOVE && !make_table(tree, &box, box.count))
+    if (status == PL_OK && object && holder == 0 && tree->source[0].shape)
+        recognize(tree, &box, tree->source[0].shape);
+    if (status == PL_OK && object && box.count > TABLE_ABOVE && !box.known && !make_table(tree, &box, box.count))
         status = pl_tree_no_memory(error);
     if (status != PL_OK) {
         tree->nodes = box.first;
@@ -346,7 +333,7 @@ pl_status pl_tree_open_first(pl_tree *tree, uint32_t number, uint32_t *holder, p
 static inline bool is_member(const pl_tree *tree, const pl_tree_node *node, pl_str key)
 {
     return node->key_len == key.len && !(node->flags & (PL_NODE_GONE | PL_NODE_SHADOWED)) &&
-           same_bytes(key_of(tree, node).ptr, key.ptr, key.len);
+           pl_same_bytes(key_of(tree, node).ptr, key.ptr, key.len);
 }
 
 /* The same by the key table. Apart, so that looking at a few members needs no registers for it. */
@@ -363,12 +350,50 @@ static __attribute__((noinline)) pl_status member_by_table(const pl_tree *tree, 
     return PL_END;
 }
 
-pl_status pl_tree_member(const pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node)
+static inline pl_tree_place *place_for(pl_tree *tree, pl_str key)
 {
-    if (!box->object)
-        return PL_END;
+    unsigned ends = (unsigned char)key.ptr[0] * 5u + (unsigned char)key.ptr[key.len - 1] * 3u;
+    return &tree->known.place[(ends + key.len) % PL_TREE_PLACES];
+}
+
+/* 1 + the place of a key among the members of a box of the known shape, whatever became of them; 0: it is not there. */
+static uint32_t find_place(pl_tree *tree, const pl_tree_box *box, pl_str key)
+{
+    const pl_tree_node *node = &tree->node[box->first];
+    uint32_t number = box->count;
+    while (number > 0 && (node[number - 1].key_len != key.len ||
+                          !pl_same_bytes(key_of(tree, &node[number - 1]).ptr, key.ptr, key.len)))
+        number--;
+    if (key.len > 0 && key.len <= PL_TREE_PLACE_KEY_MAX) {
+        pl_tree_place *place = place_for(tree, key);
+        place->number = (uint16_t)number;
+        place->len = (uint8_t)key.len;
+        memcpy(place->key, key.ptr, key.len);
+    }
+    return number;
+}
+
+static pl_status added_member(const pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node)
+{
+    for (uint32_t i = box->added; i; i = tree->edit[tree->node[i - 1].edit - 1].next) {
+        if (is_member(tree, &tree->node[i - 1], key)) {
+            *node = i - 1;
+            return PL_OK;
+        }
+    }
+    return PL_END;
+}
+
+static __attribute__((noinline)) pl_status find_member(pl_tree *tree, const pl_tree_box *box, pl_str key,
+                                                       uint32_t *node)
+{
     if (box->mask)
         return member_by_table(tree, box, key, node);
+    if (box->known) {
+        uint32_t place = find_place(tree, box, key);
+        *node = box->first + place - 1;
+        return place && !(tree->node[*node].flags & PL_NODE_GONE) ? PL_OK : added_member(tree, box, key, node);
+    }
     const pl_tree_node *first = &tree->node[box->first];
     for (const pl_tree_node *at = first + box->count; at > first;) { /* from the end: the last of equal keys wins */
         at--;
@@ -377,13 +402,25 @@ pl_status pl_tree_member(const pl_tree *tree, const pl_tree_box *box, pl_str key
             return PL_OK;
         }
     }
-    for (uint32_t i = box->added; i; i = tree->edit[tree->node[i - 1].edit - 1].next) {
-        if (is_member(tree, &tree->node[i - 1], key)) {
-            *node = i - 1;
-            return PL_OK;
+    return added_member(tree, box, key, node);
+}
+
+/* What nearly all calls are, in few steps: a key that was asked for before. */
+pl_status pl_tree_member(pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node)
+{
+    if (!box->object)
+        return PL_END;
+    if (box->known && !box->mask && key.len > 0 && key.len <= PL_TREE_PLACE_KEY_MAX) {
+        const pl_tree_place *place = place_for(tree, key);
+        uint32_t number = box->first + place->number - 1;
+        if (place->len == key.len && pl_same_bytes(place->key, key.ptr, key.len)) {
+            *node = number;
+            if (place->number && !(tree->node[number].flags & PL_NODE_GONE))
+                return PL_OK;
+            return box->added ? added_member(tree, box, key, node) : PL_END;
         }
     }
-    return PL_END;
+    return find_member(tree, box, key, node);
 }
 
 pl_status pl_tree_element(const pl_tree *tree, const pl_tree_box *box, uint32_t index, uint32_t *node)
@@ -520,77 +557,5 @@ bool pl_tree_alive(const pl_tree *tree, uint32_t number, uint32_t *depth)
             ++*depth;
         }
         number = node->parent;
-    }
-}
-
-/* A string with escapes, decoded once; the edit beside the node keeps it, without replacing anything. */
-static pl_status decode(pl_tree *tree, uint32_t number, pl_value *value, pl_error *error)
-{
-    pl_tree_edit *edit = pl_tree_edit_of(tree, number);
-    if (!edit)
-        return pl_tree_no_memory(error);
-    if (edit->value.type != PL_STR) {
-        pl_str raw = pl_tree_raw(tree, number);
-        char *decoded = pl_arena_alloc(tree->scratch, raw.len + PL_ARENA_PADDING);
-        if (!decoded)
-            return pl_tree_no_memory(error);
-        size_t length = pl_scan_unescape(tree->scanner, raw.ptr + 1, decoded);
-        if (length == SIZE_MAX)
-            return pl_tree_malformed(error, "a wrong escape in a string", tree->node[number].raw_at);
-        edit->value = (pl_value){.type = PL_STR, .as.s = {decoded, length}};
-    }
-    *value = edit->value;
-    return PL_OK;
-}
-
-static pl_status string_value(pl_tree *tree, uint32_t number, pl_value *value, pl_error *error)
-{
-    const pl_tree_node *node = &tree->node[number];
-    const pl_tree_source *source = &tree->source[node->source];
-    const char *raw = source->text.ptr + node->raw_at;
-    if (node->raw_len < 2 || raw[node->raw_len - 1] != '"')
-        return pl_tree_malformed(error, "a string is not followed by a comma or an end", node->raw_at);
-    *value = (pl_value){.type = PL_STR, .as.s = {raw + 1, node->raw_len - 2}};
-    if (!source->escapes || !memchr(raw, '\\', node->raw_len))
-        return PL_OK;
-    return decode(tree, number, value, error);
-}
-
-static pl_status number_value(pl_str raw, size_t at, pl_value *value, pl_error *error)
-{
-    pl_lexeme lexeme;
-    if (!pl_lexeme_split(raw, &lexeme))
-        return pl_tree_malformed(error, "a value is expected", at);
-    if (pl_lexeme_int(&lexeme, &value->as.i)) {
-        value->type = PL_INT;
-    } else {
-        value->type = PL_DECIMAL;
-        value->as.s = raw;
-    }
-    return PL_OK;
-}
-
-pl_status pl_tree_value(pl_tree *tree, uint32_t number, pl_value *value, pl_error *error)
-{
-    const pl_tree_node *node = &tree->node[number];
-    pl_str raw = pl_tree_raw(tree, number);
-    switch (raw.len > 0 ? *raw.ptr : '\0') {
-    case '"':
-        return string_value(tree, number, value, error);
-    case '{':
-    case '[':
-        *value = (pl_value){.type = PL_JSON, .as.s = raw};
-        return PL_OK;
-    case 't':
-    case 'f':
-        *value = (pl_value){.type = PL_BOOL, .as.b = *raw.ptr == 't'};
-        if (!pl_str_is(raw, *raw.ptr == 't' ? "true" : "false"))
-            return pl_tree_malformed(error, "true or false is expected", node->raw_at);
-        return PL_OK;
-    case 'n':
-        *value = (pl_value){.type = PL_NIL};
-        return pl_str_is(raw, "null") ? PL_OK : pl_tree_malformed(error, "null is expected", node->raw_at);
-    default:
-        return number_value(raw, node->raw_at, value, error);
     }
 }

@@ -5,10 +5,8 @@
 #include <ctype.h>
 #include <record/json.h>
 #include <record/outline.h>
+#include <record/plain.h>
 #include <record/tree.h>
-
-/* Bytes, and digits of the exponent: it is then within the range of a double. */
-enum { PLAIN_NUMBER_MAX = 200, PLAIN_EXPONENT_MAX = 2 };
 
 /* Structural offsets that a member and an element take at least: key, colon, value, and what ends it. */
 enum { A_MEMBER = 4, AN_ELEMENT = 2 };
@@ -17,47 +15,6 @@ typedef struct container {
     pl_outline_entry *entry;
     char close; /* the bracket that is due */
 } container;
-
-/* Reads eight bytes: the text is padded. */
-static inline bool eight_digits(const char *at)
-{
-    const uint64_t high = 0xF0F0F0F0F0F0F0F0u, zeros = 0x3030303030303030u, six = 0x0606060606060606u;
-    uint64_t bytes;
-    memcpy(&bytes, at, sizeof bytes);
-    return (bytes & high) == zeros && ((bytes + six) & high) == zeros;
-}
-
-/* A number lies within brackets here, so that something that is no digit follows. */
-static inline const char *behind_digits(const char *at)
-{
-    while (eight_digits(at))
-        at += 8;
-    while ((unsigned char)(*at - '0') < 10)
-        at++;
-    return at;
-}
-
-static bool plain_exponent(const char *at, const char *end)
-{
-    at += *at == '-' || *at == '+';
-    return end > at && end - at <= PLAIN_EXPONENT_MAX && behind_digits(at) == end;
-}
-
-static inline bool plain_number(const char *at, const char *end)
-{
-    at += *at == '-';
-    const char *whole = at;
-    at = behind_digits(at);
-    if (at == whole || (*whole == '0' && at - whole > 1) || end - whole > PLAIN_NUMBER_MAX)
-        return false;
-    if (*at == '.') {
-        const char *fraction = ++at;
-        at = behind_digits(at);
-        if (at == fraction)
-            return false;
-    }
-    return at == end || ((*at == 'e' || *at == 'E') && plain_exponent(at + 1, end));
-}
 
 /* \uXXXX, but none of the halves that have to come in pairs. */
 static bool plain_unicode(const char *at, const char *end)
@@ -111,7 +68,7 @@ static inline uint32_t scalar_end(const char *text, uint32_t start, uint32_t nex
     next = unspaced(text, next);
     if ((unsigned char)(first - '0') >= 10 && first != '-')
         return is_word((pl_str){text + start, next - start}) ? next : 0;
-    if (!plain_number(text + start, text + next))
+    if (pl_plain_number(text + start) != text + next)
         *doubted = true;
     return next;
 }
@@ -179,13 +136,12 @@ uint32_t pl_outline_room(size_t text_len)
     return fits < PL_OUTLINE_ENTRIES_MAX ? (uint32_t)fits : PL_OUTLINE_ENTRIES_MAX;
 }
 
-const pl_outline *pl_outline_keep(pl_arena *arena, pl_str text, const pl_outline_entry *entry, uint32_t count,
-                                  bool escapes)
+const pl_outline *pl_outline_keep(pl_arena *arena, const pl_outline *about, const pl_outline_entry *entry)
 {
-    pl_outline *kept = pl_arena_alloc(arena, sizeof *kept + count * sizeof *entry);
+    pl_outline *kept = pl_arena_alloc(arena, sizeof *kept + about->count * sizeof *entry);
     if (!kept)
         return NULL;
-    *kept = (pl_outline){.text = text.ptr, .len = (uint32_t)text.len, .count = (uint16_t)count, .escapes = escapes};
-    memcpy(kept->entry, entry, count * sizeof *entry);
+    *kept = *about;
+    memcpy(kept->entry, entry, about->count * sizeof *entry);
     return kept;
 }

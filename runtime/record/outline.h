@@ -16,6 +16,7 @@ typedef struct pl_outline_entry {
 
 typedef struct pl_outline {
     const char *text; /* of which it tells */
+    uint64_t shape; /* outlines with the same one have the same keys at the same places (record/shape.h); 0: unknown */
     uint32_t len;
     uint16_t count; /* entries, the first one being the root */
     bool escapes;   /* there is a backslash somewhere */
@@ -34,9 +35,8 @@ uint32_t pl_outline_room(size_t text_len);
  * by that scan. *count: the values of the text; those that fit are noted in entry[], which has room + 1 places. */
 pl_outline_verdict pl_outline_walk(pl_str text, const uint32_t *index, uint32_t structurals, bool escapes,
                                    pl_outline_entry *entry, uint32_t room, uint32_t *count);
-/* A copy in the arena, for as long as the text stays where it is. NULL: no memory. */
-const pl_outline *pl_outline_keep(pl_arena *arena, pl_str text, const pl_outline_entry *entry, uint32_t count,
-                                  bool escapes);
+/* A copy in the arena, for as long as the text stays where it is: about->count entries. NULL: no memory. */
+const pl_outline *pl_outline_keep(pl_arena *arena, const pl_outline *about, const pl_outline_entry *entry);
 /* Whether it tells of this very payload: a record's outline stays when a script gives out other bytes. */
 static inline bool pl_outline_of(const pl_outline *outline, pl_str text)
 {

@@ -43,6 +43,7 @@ static void free_lists(pl_tree *tree)
 void pl_tree_release(pl_tree *tree)
 {
     free_lists(tree);
+    pl_shape_release(&tree->shape);
     pl_scanner_free(&tree->scanner);
     pl_scanner_free(&tree->side);
     pl_arena_free(&tree->scratch);
@@ -51,8 +52,9 @@ void pl_tree_release(pl_tree *tree)
 size_t pl_tree_bytes(const pl_tree *tree)
 {
     return pl_scanner_bytes(tree->scanner) + (tree->side ? pl_scanner_bytes(tree->side) : 0) +
-           pl_arena_bytes(tree->scratch) + tree->node_room * sizeof *tree->node + tree->box_room * sizeof *tree->box +
-           tree->edit_room * sizeof *tree->edit + tree->source_room * sizeof *tree->source;
+           pl_arena_bytes(tree->scratch) + tree->shape.room + tree->node_room * sizeof *tree->node +
+           tree->box_room * sizeof *tree->box + tree->edit_room * sizeof *tree->edit +
+           tree->source_room * sizeof *tree->source;
 }
 
 /* A scratch that overflowed its first chunk gets a larger one, so that records alike need no further memory. */
@@ -177,10 +179,54 @@ static pl_status add_source(pl_tree *tree, const pl_tree_source *source, uint32_
     return PL_OK;
 }
 
+/* Notes in the tree what source 0 holds. */
+static pl_outline_verdict walk(pl_tree *tree, uint32_t *count)
+{
+    const pl_tree_source *source = &tree->source[0];
+    return pl_outline_walk(source->text, source->index, source->count, source->escapes, tree->noted,
+                           pl_outline_room(source->text.len), count);
+}
+
+/* From now on source 0 goes by what was noted, unless too much of it was found, or nodes are numbered by the index. */
+static void note_outline(pl_tree *tree, uint32_t count)
+{
+    pl_tree_source *source = &tree->source[0];
+    if (tree->nodes > 1 || count > pl_outline_room(source->text.len))
+        return;
+    source->outline = tree->noted;
+    source->count = count;
+}
+
+/* Of source 0, whose shape was not known. Where nobody asked for the check it is made for this. */
+static void learn_shape(pl_tree *tree, pl_json_check check)
+{
+    pl_tree_source *source = &tree->source[0];
+    uint32_t count;
+    if (source->escapes)
+        return;
+    if (check != PL_JSON_FULL && walk(tree, &count) == PL_OUTLINE_VALID)
+        note_outline(tree, count);
+    if (source->outline && pl_shape_learn(&tree->shape, source->text, source->outline, source->count))
+        source->shape = tree->shape.id;
+}
+
+/* Of source 0, whose outline was noted as it was found to have the shape. */
+static pl_status load_shaped(pl_tree *tree, pl_tree_source *source, pl_error *error)
+{
+    uint32_t root = 0;
+    source->outline = tree->noted;
+    source->shape = tree->shape.id;
+    source->count = tree->shape.count;
+    return add_source(tree, source, 0, &root, error);
+}
+
 pl_status pl_tree_load(pl_tree *tree, pl_str padded, pl_json_check check, pl_error *error)
 {
     pl_tree_source source = {.text = padded};
     tree->used = true;
+    pl_shape_match shape = pl_shape_try(&tree->shape, padded, tree->noted);
+    if (shape == PL_SHAPE_SAME)
+        return load_shaped(tree, &source, error);
     pl_scan_status scanned = pl_scan(tree->scanner, padded, &source.index, &source.count);
     if (scanned != PL_SCAN_OK)
         return scan_failed(scanned, padded, error);
@@ -189,6 +235,8 @@ pl_status pl_tree_load(pl_tree *tree, pl_str padded, pl_json_check check, pl_err
     pl_status status = add_source(tree, &source, 0, &root, error);
     if (status == PL_OK && check == PL_JSON_FULL)
         status = pl_tree_check(tree, error);
+    if (status == PL_OK && shape == PL_SHAPE_OTHER)
+        learn_shape(tree, check);
     if (status != PL_OK)
         tree->nodes = tree->boxes = tree->edits = tree->sources = 0;
     return status;
@@ -196,8 +244,11 @@ pl_status pl_tree_load(pl_tree *tree, pl_str padded, pl_json_check check, pl_err
 
 pl_status pl_tree_load_outlined(pl_tree *tree, pl_str text, const pl_outline *outline, pl_error *error)
 {
-    pl_tree_source source = {
-        .text = text, .outline = outline->entry, .count = outline->count, .escapes = outline->escapes};
+    pl_tree_source source = {.text = text,
+                             .outline = outline->entry,
+                             .shape = outline->shape,
+                             .count = outline->count,
+                             .escapes = outline->escapes};
     uint32_t root;
     tree->used = true;
     return add_source(tree, &source, 0, &root, error);
@@ -259,18 +310,13 @@ static pl_status check_apart(pl_tree *tree, pl_error *error)
 
 pl_status pl_tree_check(pl_tree *tree, pl_error *error)
 {
-    pl_tree_source *source = &tree->source[0];
-    if (source->outline)
+    if (tree->source[0].outline)
         return PL_OK;
-    bool opened = tree->nodes > 1; /* their nodes are numbered by the index */
-    uint32_t room = pl_outline_room(source->text.len), count;
-    pl_outline_verdict verdict =
-        pl_outline_walk(source->text, source->index, source->count, source->escapes, tree->noted, room, &count);
+    uint32_t count;
+    pl_outline_verdict verdict = walk(tree, &count);
     pl_status status = verdict == PL_OUTLINE_VALID ? PL_OK : check_apart(tree, error);
-    if (status == PL_OK && verdict != PL_OUTLINE_NONE && !opened && count <= room) {
-        source->outline = tree->noted;
-        source->count = count;
-    }
+    if (status == PL_OK && verdict != PL_OUTLINE_NONE)
+        note_outline(tree, count);
     return status;
 }
 

@@ -10,6 +10,7 @@
 #include <record/json.h>
 #include <record/outline.h>
 #include <record/scan.h>
+#include <record/shape.h>
 
 enum {
     PL_NODE_GONE = 1u << 0,     /* removed */
@@ -40,6 +41,7 @@ typedef struct pl_tree_box { /* an opened object or array */
     bool object, sifted;     /* sifted: PL_NODE_SHADOWED is set where it belongs */
     bool shadows;            /* there are such members */
     bool holes;              /* an element of an array is gone: positions have to be counted */
+    bool known;              /* the members are those of the tree's known shape */
 } pl_tree_box;
 
 typedef struct pl_tree_edit {
@@ -53,9 +55,24 @@ typedef struct pl_tree_source { /* a text and its structure */
     pl_str text;
     const pl_outline_entry *outline; /* of a text that was checked whole; else NULL: the index tells */
     const uint32_t *index;
+    uint64_t shape; /* of the outline */
     uint32_t count; /* of whichever it is */
     bool escapes;   /* there is a backslash somewhere */
 } pl_tree_source;
+
+/* Where a key that was asked for stands in the root object of texts of one shape. */
+enum { PL_TREE_PLACES = 16, PL_TREE_PLACE_KEY_MAX = 28 };
+typedef struct pl_tree_place {
+    uint16_t number; /* 1 + its place; 0: there is no such member */
+    uint8_t len;     /* 0: nobody asked */
+    char key[PL_TREE_PLACE_KEY_MAX];
+} pl_tree_place;
+
+typedef struct pl_tree_known {
+    uint64_t shape; /* 0: none */
+    bool distinct;  /* all keys of the root differ: only then are places noted */
+    pl_tree_place place[PL_TREE_PLACES];
+} pl_tree_known;
 
 typedef struct pl_tree {
     pl_scanner *scanner;  /* of source 0 */
@@ -69,6 +86,8 @@ typedef struct pl_tree {
     pl_tree_source *source;
     uint32_t nodes, boxes, edits, sources;
     uint32_t node_room, box_room, edit_room, source_room;
+    pl_tree_known known;                                /* of the shape that was opened last */
+    pl_shape shape;                                     /* of a text that was checked before */
     pl_outline_entry noted[PL_OUTLINE_ENTRIES_MAX + 1]; /* by the check of source 0 */
     bool used;                                          /* since it was cleared last, */
     size_t kept;                                        /* to at most so many bytes */
@@ -112,7 +131,7 @@ static inline pl_status pl_tree_open(pl_tree *tree, uint32_t node, uint32_t *hol
     return PL_OK;
 }
 /* The member of an opened object, or PL_END. */
-pl_status pl_tree_member(const pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node);
+pl_status pl_tree_member(pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node);
 /* The element of an opened array, gone ones not counted, or PL_END. */
 pl_status pl_tree_element(const pl_tree *tree, const pl_tree_box *box, uint32_t index, uint32_t *node);
 /* Sets PL_NODE_SHADOWED on all but the last of equal keys. */

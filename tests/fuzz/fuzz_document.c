@@ -176,6 +176,31 @@ static void compare(pl_document *doc, const reference *root, pl_str text, pl_are
     reference_free(result);
 }
 
+/* One byte of the text changes: to a document that checked it before, and so may know the shape, it is what it is to a
+ * new one. */
+static void change(choices *from, pl_document *doc, pl_str text, pl_arena *arena)
+{
+    if (text.len == 0)
+        return;
+    size_t at = choose(from, 256) * 256u + choose(from, 256);
+    pl_str changed = pl_arena_str(arena, text);
+    ((char *)changed.ptr)[at % text.len] = (char)choose(from, 256);
+    pl_document *unaware = pl_document_new();
+    pl_document_load(unaware, changed, PL_CODEC_JSON);
+    pl_document_load(doc, changed, PL_CODEC_JSON);
+    pl_status status = pl_document_validate(unaware, NULL);
+    require(pl_document_validate(doc, NULL) == status, "valid by its shape", changed);
+    const pl_outline *known = pl_document_keep_outline(doc, arena), *walked = pl_document_keep_outline(unaware, arena);
+    require(!known == !walked, "outline by its shape", changed);
+    if (known)
+        require(known->count == walked->count &&
+                    memcmp(known->entry, walked->entry, known->count * sizeof *known->entry) == 0,
+                "the same outline", changed);
+    if (status == PL_OK)
+        require_alike(unaware, PL_JSON_ROOT, doc, PL_JSON_ROOT, changed);
+    pl_document_free(&unaware);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const uint8_t *split = size > 0 ? memchr(data, 0xFF, size) : NULL;
@@ -219,6 +244,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             edit(&from, doc, root, text);
         compare(doc, root, text, arena);
     }
+    change(&from, doc, text, arena);
     reference_free(root);
     pl_document_free(&doc);
     pl_arena_free(&arena);

@@ -46,11 +46,23 @@ pl_record record_of(pl_str payload, bool with_outline)
     return record;
 }
 
+void load_asked(pl_document *document, const pl_record *record)
+{
+    pl_json_item item;
+    pl_value value;
+    uint32_t cursor = 0;
+    pl_document_load_record(document, record, PL_CODEC_JSON);
+    while (pl_document_each(document, PL_JSON_ROOT, &cursor, &item, NULL) == PL_OK && item.key.ptr)
+        (void)pl_document_field(document, item.key, &value, NULL); /* the value may be no JSON */
+    (void)pl_document_field(document, PL_S("new"), &value, NULL);
+    pl_document_load_record(document, record, PL_CODEC_JSON);
+}
+
 void load(const char *text)
 {
     pl_arena_reset(arena);
     pl_record record = record_of(pl_arena_str(arena, PL_S(text)), outlined);
-    pl_document_load_record(doc, &record, PL_CODEC_JSON);
+    load_asked(doc, &record);
 }
 
 pl_path path_of(const char *text)

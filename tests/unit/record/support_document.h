@@ -11,6 +11,9 @@ int set_up(void **state);
 /* From here on load() gives the document an outline where one can be kept, as a source does for those behind it. */
 int set_up_outlined(void **state);
 int tear_down(void **state);
+/* Loads a record, asks for each of its fields and one that is not there, and loads it again: where its shape is known
+ * fields are then found by what was noted. */
+void load_asked(pl_document *document, const pl_record *record);
 /* A padded copy in the arena, and nothing readable behind the padding under ASan. */
 void load(const char *text);
 /* The record of a payload in the arena, with its outline if that is asked for and the payload valid. */

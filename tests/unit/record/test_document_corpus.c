@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "support_document.h"
 #include <base/buf.h>
 #include <base/str.h>
 #include <record/document.h>
@@ -158,9 +159,11 @@ static void load_case(world *w, pl_str payload)
     assert_int_equal(pl_document_validate(w->doc, &(pl_error){0}), PL_OK);
     if (!w->outlined)
         return;
+    pl_document_load_record(w->doc, &record, PL_CODEC_JSON);
+    assert_int_equal(pl_document_validate(w->doc, &(pl_error){0}), PL_OK); /* by its shape, where one was learned */
     record.outline = pl_document_keep_outline(w->doc, w->arena);
     w->outlines += record.outline != NULL;
-    pl_document_load_record(w->doc, &record, PL_CODEC_JSON);
+    load_asked(w->doc, &record);
 }
 
 static void run_line(world *w, pl_str line)

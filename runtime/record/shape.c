@@ -1,0 +1,140 @@
+#include <base/mem.h>
+#include <record/json.h>
+#include <record/plain.h>
+#include <record/shape.h>
+#include <stdatomic.h>
+
+/* After some misses in a row it is only tried now and then, at last with one text of REST_MAX + 1. */
+enum { MISSES_FREE = 4, REST_MAX = 63, PADDING = 16 /* bytes */ };
+
+_Static_assert(sizeof(pl_shape_lanes) == sizeof(pl_outline_entry), "an entry is four fields of 16 bits");
+
+void pl_shape_release(pl_shape *shape)
+{
+    pl_free(shape->step);
+    *shape = (pl_shape){.id = 0};
+}
+
+static inline const char *learned_text(const pl_shape *shape)
+{
+    return (const char *)(shape->step + shape->count);
+}
+
+/* Behind the scalar that begins at `at`; NULL: it is not plain, or none. */
+static inline const char *behind_scalar(const char *at, const char *end)
+{
+    if (*at == '"') {
+        at = pl_plain_run(at + 1, end);
+        return at < end && *at == '"' ? at + 1 : NULL;
+    }
+    return (unsigned char)(*at - '0') < 10 || *at == '-' ? pl_plain_number(at) : pl_plain_word(at);
+}
+
+typedef struct container {
+    pl_outline_entry *entry; /* whose length is still to come */
+    uint32_t end;            /* in the learned text */
+} container;
+
+static inline void close_container(const container *open, uint32_t shift)
+{
+    open->entry->len = (uint16_t)(open->end + shift - open->entry->at);
+}
+
+/* What lies at N of the learned text lies at N + shift in this one; the shift changes with each scalar. */
+static pl_shape_match compare(const pl_shape *shape, pl_str text, pl_outline_entry *entry)
+{
+    const char *const model = learned_text(shape), *const end = text.ptr + text.len, *at = text.ptr, *learned = model;
+    const uint32_t model_len = shape->len;
+    container open[PL_JSON_DEPTH_MAX + 1];
+    uint32_t depth = 0, shift = 0;
+    if (text.len == 0 || end[-1] != model[model_len - 1]) /* a bracket or space: numbers end before it */
+        return PL_SHAPE_OTHER;
+    for (const pl_shape_step *step = shape->step, *last = step + shape->count; step < last; step++, entry++) {
+        for (uint32_t i = step->closes; i > 0; i--)
+            close_container(&open[--depth], shift);
+        const uint16_t by = (uint16_t)shift;
+        const pl_shape_lanes moved = step->model + (step->moves & (pl_shape_lanes){by, by, by, by});
+        memcpy(entry, &moved, sizeof moved);
+        if (step->container) {
+            open[depth++] = (container){entry, step->end};
+            continue;
+        }
+        const size_t between = step->between;
+        if ((size_t)(end - at) <= between || !pl_same_padded(at, learned, between))
+            return PL_SHAPE_OTHER;
+        const char *const scalar = at + between;
+        at = behind_scalar(scalar, end);
+        if (!at || at > end)
+            return PL_SHAPE_DOUBTED;
+        entry->len = (uint16_t)(at - scalar);
+        learned = model + step->end;
+        shift = (uint32_t)(at - text.ptr) - step->end;
+    }
+    const size_t left = (size_t)(model + model_len - learned);
+    if ((size_t)(end - at) != left || !pl_same_padded(at, learned, left))
+        return PL_SHAPE_OTHER;
+    while (depth > 0)
+        close_container(&open[--depth], shift);
+    return PL_SHAPE_SAME;
+}
+
+pl_shape_match pl_shape_try(pl_shape *shape, pl_str text, pl_outline_entry *entry)
+{
+    if (shape->rest > 0) {
+        shape->rest--;
+        return PL_SHAPE_DOUBTED;
+    }
+    bool comparable = shape->id != 0 && shape->count <= pl_outline_room(text.len);
+    pl_shape_match match = comparable ? compare(shape, text, entry) : PL_SHAPE_OTHER;
+    if (match == PL_SHAPE_SAME) {
+        shape->misses = 0;
+    } else if (++shape->misses > MISSES_FREE) {
+        uint32_t doubled = shape->misses - MISSES_FREE;
+        shape->rest = doubled < 6 ? (1u << doubled) - 1 : REST_MAX;
+    }
+    return match;
+}
+
+/* Notes what compare goes by. */
+static void note_steps(pl_shape_step *step, const char *text, const pl_outline_entry *entry, uint32_t count)
+{
+    const uint16_t all = UINT16_MAX;
+    uint32_t open[PL_JSON_DEPTH_MAX + 1], depth = 0, from = 0; /* ends of containers, and of the scalar before */
+    for (uint32_t i = 0; i < count; i++, step++, entry++) {
+        const uint16_t end = (uint16_t)(entry->at + entry->len);
+        const bool container = text[entry->at] == '{' || text[entry->at] == '[';
+        *step = (pl_shape_step){.moves = {entry->key_at ? all : 0, 0, all, 0}, .end = end, .container = container};
+        memcpy(&step->model, entry, sizeof *entry);
+        for (; depth > 0 && open[depth - 1] <= entry->at; depth--)
+            step->closes++;
+        if (container) {
+            open[depth++] = end;
+        } else {
+            step->between = (uint16_t)(entry->at - from);
+            from = end;
+        }
+    }
+}
+
+bool pl_shape_learn(pl_shape *shape, pl_str text, const pl_outline_entry *entry, uint32_t count)
+{
+    static _Atomic uint64_t ids;
+    if (text.len > PL_SHAPE_TEXT_MAX)
+        return false;
+    size_t size = count * sizeof *shape->step + text.len + PADDING;
+    if (size > shape->room) {
+        pl_shape_step *more = pl_realloc(shape->step, size, 1);
+        if (!more)
+            return false;
+        shape->step = more;
+        shape->room = size;
+    }
+    note_steps(shape->step, text.ptr, entry, count);
+    char *copy = (char *)(shape->step + count);
+    memcpy(copy, text.ptr, text.len);
+    memset(copy + text.len, 0, PADDING);
+    shape->count = count;
+    shape->len = (uint32_t)text.len;
+    shape->id = 1 + atomic_fetch_add_explicit(&ids, 1, memory_order_relaxed);
+    return true;
+}
