@@ -267,6 +267,23 @@ pl_str pl_arena_str(pl_arena *arena, pl_str text)
     return (pl_str){copy, text.len};
 }
 
+char *pl_arena_text_begin(pl_arena *arena, size_t *room)
+{
+    size_t left = (size_t)(arena->end - arena->at);
+    *room = left > OWN_PADDING ? left - OWN_PADDING : 0;
+    ASAN_UNPOISON_MEMORY_REGION(arena->at, left);
+    return (char *)arena->at;
+}
+
+pl_str pl_arena_text_end(pl_arena *arena, size_t len)
+{
+    char *text = (char *)arena->at;
+    text[len] = '\0';
+    arena->at += len + OWN_PADDING;
+    ASAN_POISON_MEMORY_REGION(arena->at, (size_t)(arena->end - arena->at));
+    return (pl_str){text, len};
+}
+
 size_t pl_arena_bytes(const pl_arena *arena)
 {
     return arena->held;

@@ -29,6 +29,11 @@ void *pl_arena_alloc(pl_arena *arena, size_t size);
 /* A copy of text followed by PL_ARENA_PADDING readable bytes (the first a NUL); a null text stays null.
  * ptr NULL with len 1: out of memory. */
 pl_str pl_arena_str(pl_arena *arena, pl_str text);
+/* Where the next text would go, to be written in place: *room bytes may be, and a NUL, then pl_arena_text_end makes the
+ * first `len` of them a text as pl_arena_str does. Nothing else may be asked of the arena in between. *room is what is
+ * left of a chunk and may be 0: then there is no end to be made. */
+char *pl_arena_text_begin(pl_arena *arena, size_t *room);
+pl_str pl_arena_text_end(pl_arena *arena, size_t len);
 /* Bytes held from the system, chunks whole: what a memory budget is charged. */
 size_t pl_arena_bytes(const pl_arena *arena);
 #endif

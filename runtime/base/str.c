@@ -91,7 +91,31 @@ static size_t sequence(const unsigned char *p, size_t left)
     return need;
 }
 
-bool pl_utf8_valid(pl_str text)
+/* What is left of the last eight, or four, bytes is looked at together with some before it. */
+static inline bool is_ascii(pl_str text)
+{
+    const uint64_t tops = 0x8080808080808080u;
+    uint64_t all = 0, eight;
+    if (text.len >= sizeof eight) {
+        for (size_t i = 0; i + sizeof eight < text.len; i += sizeof eight) {
+            memcpy(&eight, text.ptr + i, sizeof eight);
+            all |= eight;
+        }
+        memcpy(&eight, text.ptr + text.len - sizeof eight, sizeof eight);
+        return ((all | eight) & tops) == 0;
+    }
+    if (text.len >= sizeof(uint32_t)) {
+        uint32_t front, back;
+        memcpy(&front, text.ptr, sizeof front);
+        memcpy(&back, text.ptr + text.len - sizeof back, sizeof back);
+        return ((front | back) & (uint32_t)tops) == 0;
+    }
+    for (size_t i = 0; i < text.len; i++)
+        all |= (unsigned char)text.ptr[i];
+    return all < 0x80;
+}
+
+static bool is_utf8(pl_str text)
 {
     const unsigned char *p = (const unsigned char *)text.ptr;
     size_t left = text.len;
@@ -112,4 +136,9 @@ bool pl_utf8_valid(pl_str text)
         left -= step;
     }
     return true;
+}
+
+bool pl_utf8_valid(pl_str text)
+{
+    return is_ascii(text) || is_utf8(text);
 }

@@ -41,7 +41,7 @@ pl_record *pl_flow_batch_add(pl_flow_batch *batch)
     pl_record *record = pl_arena_alloc(batch->arena, sizeof *record);
     if (!record)
         return NULL;
-    memset(record, 0, sizeof *record);
+    *record = (pl_record){.ack = NULL};
     batch->records[batch->count++] = record;
     return record;
 }

@@ -1,4 +1,5 @@
 /* From a plugin's emission to a record in the batch being built. */
+#include <base/error.h>
 #include <base/mem.h>
 #include <base/timestamp.h>
 #include <flow/dead_letter.h>
@@ -153,7 +154,8 @@ bool pl_source_hand_over(pl_source_stage *source, pl_lane *lane, uint64_t positi
         pl_stage_halt_no_memory(&source->stage);
         return false;
     }
-    pl_error error = {.struct_size = sizeof error};
+    pl_error error;
+    pl_error_open(&error);
     pl_status status = fill(source->building, record, emission, lane, &error);
     record->position = position;
     if (!track(source, lane, record, emission->flags)) {

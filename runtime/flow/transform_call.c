@@ -1,4 +1,5 @@
 /* One call of the script: what it gives out joins the batches of the ports only if the whole call succeeds. */
+#include <base/error.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <flow/dead_letter.h>
@@ -191,7 +192,8 @@ void pl_transform_record(pl_transform_stage *transform, const pl_record *record,
     const pl_lane *lane = pl_lane_at(&transform->stage.flow->lanes, record->lane);
     if (record->flags & PL_RECORD_RETURNED)
         lane = NULL; /* the checkpoint has its position already: only its input is held back */
-    pl_error error = {.struct_size = sizeof error};
+    pl_error error;
+    pl_error_open(&error);
     bool replay = record->flags & PL_RECORD_REPLAY;
     bool failed;
     uint64_t pending_before = transform->pending_inputs;

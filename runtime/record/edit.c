@@ -47,6 +47,7 @@ static pl_status check_json(pl_tree *tree, pl_str padded, uint32_t *depth, pl_er
 {
     const uint32_t *index;
     uint32_t count;
+    tree->grown = true;
     if (!tree->side)
         tree->side = pl_scanner_new();
     if (!tree->side)
@@ -191,11 +192,11 @@ static pl_status set_in(pl_document *document, uint32_t node, pl_str key, uint32
     (void)pl_tree_alive(tree, holder, &depth);
     if (depth + 1 + value_depth > PL_JSON_DEPTH_MAX)
         return refuse(error, "objects and arrays nested more than %d deep", PL_JSON_DEPTH_MAX);
-    if (key.ptr && !pl_utf8_valid(key))
-        return refuse(error, "a field name that is not UTF-8");
     status = key.ptr ? pl_tree_member(tree, box, key, &target) : pl_tree_element(tree, box, index, &target);
     if (status == PL_OK)
         return replace(document, target, &kept, error);
+    if (key.ptr && !pl_utf8_valid(key)) /* one that is there is, too */
+        return refuse(error, "a field name that is not UTF-8");
     if (!key.ptr && index != box->live)
         return refuse(error, "index %u of an array of %u elements", index, box->live);
     return append(document, holder, key, &kept, error);

@@ -170,35 +170,56 @@ static pl_status note_members(pl_tree *tree, uint32_t holder, bool object, uint3
 typedef uint32_t four __attribute__((vector_size(16)));
 typedef uint16_t four_short __attribute__((vector_size(8)));
 
-/* The same of a text that was checked whole. A node's first half is its entry, widened. */
+/* A node's first half is its entry, widened. */
+static inline void note_entry(pl_tree_node *node, const pl_tree_source *source, uint32_t at, uint32_t holder,
+                              uint16_t number)
+{
+    four_short noted;
+    memcpy(&noted, &source->outline[at], sizeof noted);
+    const four place = __builtin_convertvector(noted, four), rest = {at, holder, 0, 0};
+    memcpy(&node->key_at, &place, sizeof place);
+    memcpy(&node->at, &rest, sizeof rest);
+    node->source = number;
+    node->flags = 0;
+}
+
+/* The same of a text that was checked whole. */
 static pl_status note_outlined(pl_tree *tree, uint32_t holder, bool object, uint32_t *count, pl_error *error)
 {
     const uint16_t number = tree->node[holder].source;
     const pl_tree_source source = tree->source[number];
-    const uint32_t end = tree->node[holder].raw_at + tree->node[holder].raw_len, first = tree->nodes;
-    const pl_outline_entry *entry = source.outline + tree->node[holder].at + 1, *last = source.outline + source.count;
-    if (!pl_tree_reserve(tree, (uint32_t)(last - entry)))
+    const uint32_t end = tree->node[holder].raw_at + tree->node[holder].raw_len;
+    uint32_t at = tree->node[holder].at + 1, first = tree->nodes;
+    if (!pl_tree_reserve(tree, source.count - at))
         return pl_tree_no_memory(error);
     pl_tree_node *node = &tree->node[first];
-    for (; entry < last && entry->at < end; node++) {
-        four_short noted;
-        memcpy(&noted, entry, sizeof noted);
-        const four place = __builtin_convertvector(noted, four);
-        const four rest = {(uint32_t)(entry - source.outline), holder, 0, 0};
-        memcpy(&node->key_at, &place, sizeof place);
-        memcpy(&node->at, &rest, sizeof rest);
-        node->source = number;
-        node->flags = 0;
-        const uint32_t behind = (uint32_t)entry->at + entry->len;
+    for (; at < source.count && source.outline[at].at < end; node++) {
+        note_entry(node, &source, at, holder, number);
+        const uint32_t behind = node->raw_at + node->raw_len;
         do /* what lies within it is not a member of ours */
-            entry++;
-        while (entry < last && entry->at < behind);
+            at++;
+        while (at < source.count && source.outline[at].at < behind);
     }
     tree->nodes = (uint32_t)(node - tree->node);
     *count = tree->nodes - first;
     for (uint32_t i = first; object && source.escapes && i < first + *count; i++)
         if (decode_key(tree, i, error) != PL_OK)
             return PL_FAILED;
+    return PL_OK;
+}
+
+/* The same of the root object of a text of the known shape. */
+static pl_status note_known(pl_tree *tree, uint32_t *count, pl_error *error)
+{
+    const pl_tree_known *known = &tree->known;
+    const pl_tree_source source = tree->source[0];
+    if (!pl_tree_reserve(tree, known->count))
+        return pl_tree_no_memory(error);
+    pl_tree_node *node = &tree->node[tree->nodes];
+    for (uint32_t i = 0; i < known->count; i++, node++)
+        note_entry(node, &source, known->entry[i], 0, 0);
+    tree->nodes += known->count;
+    *count = known->count;
     return PL_OK;
 }
 
@@ -261,17 +282,34 @@ static bool make_table(pl_tree *tree, pl_tree_box *box, uint32_t members)
     return true;
 }
 
-/* The root object of an outlined text: whether its keys differ is found out once for each shape. */
-static void recognize(pl_tree *tree, pl_tree_box *box, uint64_t shape)
+/* The root object of a text whose shape has a name and was opened for the first time. */
+static void get_to_know(pl_tree *tree, pl_tree_box *box)
 {
     pl_tree_known *known = &tree->known;
-    if (known->shape == shape) {
-        box->sifted = known->distinct;
-    } else {
-        pl_tree_sift(tree, box);
-        *known = (pl_tree_known){.shape = shape, .distinct = !box->shadows};
+    pl_tree_sift(tree, box);
+    *known = (pl_tree_known){.shape = tree->source[0].shape, .distinct = !box->shadows, .count = (uint8_t)box->count};
+    for (uint32_t i = 0; i < box->count; i++)
+        known->entry[i] = (uint8_t)tree->node[box->first + i].at;
+}
+
+static pl_status note(pl_tree *tree, uint32_t holder, pl_tree_box *box, pl_error *error)
+{
+    const pl_tree_source *source = &tree->source[tree->node[holder].source];
+    if (!source->outline) {
+        pl_status status = note_members(tree, holder, box->object, &box->count, error);
+        box->live = box->count;
+        return status;
     }
-    box->known = known->distinct;
+    const bool named = holder == 0 && box->object && source->shape;
+    const bool known = named && source->shape == tree->known.shape;
+    pl_status status =
+        known ? note_known(tree, &box->count, error) : note_outlined(tree, holder, box->object, &box->count, error);
+    box->live = box->count;
+    if (status == PL_OK && named && !known)
+        get_to_know(tree, box);
+    box->known = named && tree->known.distinct;
+    box->sifted = box->sifted || box->known;
+    return status;
 }
 
 static pl_status open_box(pl_tree *tree, uint32_t holder, bool object, pl_error *error)
@@ -282,13 +320,10 @@ static pl_status open_box(pl_tree *tree, uint32_t holder, bool object, pl_error 
             return pl_tree_no_memory(error);
         tree->box = more;
         tree->box_room = tree->box_room * 2 + 8;
+        tree->grown = true;
     }
     pl_tree_box box = {.first = tree->nodes, .object = object};
-    pl_status status = (tree->source[tree->node[holder].source].outline ? note_outlined : note_members)(
-        tree, holder, object, &box.count, error);
-    box.live = box.count;
-    if (status == PL_OK && object && holder == 0 && tree->source[0].shape)
-        recognize(tree, &box, tree->source[0].shape);
+    pl_status status = note(tree, holder, &box, error);
     if (status == PL_OK && object && box.count > TABLE_ABOVE && !box.known && !make_table(tree, &box, box.count))
         status = pl_tree_no_memory(error);
     if (status != PL_OK) {
@@ -350,12 +385,6 @@ static __attribute__((noinline)) pl_status member_by_table(const pl_tree *tree, 
     return PL_END;
 }
 
-static inline pl_tree_place *place_for(pl_tree *tree, pl_str key)
-{
-    unsigned ends = (unsigned char)key.ptr[0] * 5u + (unsigned char)key.ptr[key.len - 1] * 3u;
-    return &tree->known.place[(ends + key.len) % PL_TREE_PLACES];
-}
-
 /* 1 + the place of a key among the members of a box of the known shape, whatever became of them; 0: it is not there. */
 static uint32_t find_place(pl_tree *tree, const pl_tree_box *box, pl_str key)
 {
@@ -365,7 +394,7 @@ static uint32_t find_place(pl_tree *tree, const pl_tree_box *box, pl_str key)
                           !pl_same_bytes(key_of(tree, &node[number - 1]).ptr, key.ptr, key.len)))
         number--;
     if (key.len > 0 && key.len <= PL_TREE_PLACE_KEY_MAX) {
-        pl_tree_place *place = place_for(tree, key);
+        pl_tree_place *place = pl_tree_place_for(tree, key);
         place->number = (uint16_t)number;
         place->len = (uint8_t)key.len;
         memcpy(place->key, key.ptr, key.len);
@@ -384,9 +413,10 @@ static pl_status added_member(const pl_tree *tree, const pl_tree_box *box, pl_st
     return PL_END;
 }
 
-static __attribute__((noinline)) pl_status find_member(pl_tree *tree, const pl_tree_box *box, pl_str key,
-                                                       uint32_t *node)
+pl_status pl_tree_find(pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node)
 {
+    if (!box->object)
+        return PL_END;
     if (box->mask)
         return member_by_table(tree, box, key, node);
     if (box->known) {
@@ -403,24 +433,6 @@ static __attribute__((noinline)) pl_status find_member(pl_tree *tree, const pl_t
         }
     }
     return added_member(tree, box, key, node);
-}
-
-/* What nearly all calls are, in few steps: a key that was asked for before. */
-pl_status pl_tree_member(pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node)
-{
-    if (!box->object)
-        return PL_END;
-    if (box->known && !box->mask && key.len > 0 && key.len <= PL_TREE_PLACE_KEY_MAX) {
-        const pl_tree_place *place = place_for(tree, key);
-        uint32_t number = box->first + place->number - 1;
-        if (place->len == key.len && pl_same_bytes(place->key, key.ptr, key.len)) {
-            *node = number;
-            if (place->number && !(tree->node[number].flags & PL_NODE_GONE))
-                return PL_OK;
-            return box->added ? added_member(tree, box, key, node) : PL_END;
-        }
-    }
-    return find_member(tree, box, key, node);
 }
 
 pl_status pl_tree_element(const pl_tree *tree, const pl_tree_box *box, uint32_t index, uint32_t *node)

@@ -40,14 +40,16 @@ static pl_status splice_members(splice *s, pl_error *error)
 {
     const pl_tree_node *const first = &s->tree->node[s->box->first];
     const uint32_t count = s->box->count;
+    const uint16_t any = PL_NODE_GONE | PL_NODE_REPLACED | PL_NODE_DIRTY;
     bool gap = false;
     for (uint32_t i = 0; i < count; i++) {
+        const uint32_t before = i;
+        while (!gap && i < count && !(first[i].flags & any))
+            i++;
+        s->kept += i - before;
+        if (i == count)
+            break;
         const pl_tree_node *node = &first[i];
-        const bool changed = node->flags & (PL_NODE_GONE | PL_NODE_REPLACED | PL_NODE_DIRTY);
-        if (!changed && !gap) {
-            s->kept++;
-            continue;
-        }
         if (node->flags & PL_NODE_GONE) {
             if (!gap)
                 copy_to(s, i > 0 ? end_of(s, i - 1) : s->open);
@@ -61,7 +63,7 @@ static pl_status splice_members(splice *s, pl_error *error)
             gap = false;
         }
         s->kept++;
-        if (changed) {
+        if (node->flags & any) {
             copy_to(s, node->raw_at);
             s->from = end_of(s, i);
             pl_status status = pl_splice((pl_tree *)s->tree, s->box->first + i, s->out, error);
@@ -161,21 +163,34 @@ pl_status pl_splice(pl_tree *tree, uint32_t number, pl_buf *out, pl_error *error
     return PL_OK;
 }
 
-static pl_status encode_root(pl_document *document, pl_error *error)
+static pl_status encode_root(pl_document *document, pl_buf *out, pl_error *error)
 {
     pl_tree *tree = &document->tree;
     const pl_tree_node *root = &tree->node[0];
     if (document->codec != PL_CODEC_JSON && root->flags & PL_NODE_REPLACED && !(root->flags & PL_NODE_DIRTY)) {
         const pl_value *value = &tree->edit[root->edit - 1].value;
         if (value->type != PL_BYTES)
-            return pl_encode_text(&document->out, value, error);
-        pl_put(&document->out, value->as.s.ptr, value->as.s.len);
+            return pl_encode_text(out, value, error);
+        pl_put(out, value->as.s.ptr, value->as.s.len);
         return PL_OK;
     }
     if (root->flags & (PL_NODE_REPLACED | PL_NODE_DIRTY))
-        return pl_splice(tree, 0, &document->out, error);
-    pl_put(&document->out, document->payload.ptr, document->payload.len);
+        return pl_splice(tree, 0, out, error);
+    pl_put(out, document->payload.ptr, document->payload.len);
     return PL_OK;
+}
+
+/* In place, where what is left of the arena's chunk is enough. */
+static bool encode_there(pl_document *document, pl_arena *arena, pl_str *payload)
+{
+    size_t room;
+    char *place = pl_arena_text_begin(arena, &room);
+    if (room == 0)
+        return false;
+    pl_buf out = {.data = place, .capacity = room + 1, .max = room}; /* it never grows */
+    bool done = room > document->payload.len && encode_root(document, &out, NULL) == PL_OK && !pl_buf_failed(&out);
+    *payload = pl_arena_text_end(arena, done ? out.len : 0);
+    return done;
 }
 
 pl_status pl_document_encode(pl_document *document, pl_arena *arena, pl_str *payload, pl_error *error)
@@ -191,8 +206,10 @@ pl_status pl_document_encode(pl_document *document, pl_arena *arena, pl_str *pay
         *payload = (pl_str){NULL, 0};
         return PL_OK;
     }
+    if (encode_there(document, arena, payload))
+        return PL_OK;
     pl_buf_clear(&document->out);
-    status = encode_root(document, error);
+    status = encode_root(document, &document->out, error);
     if (status != PL_OK)
         return status;
     if (pl_buf_failed(&document->out))

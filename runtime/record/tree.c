@@ -57,11 +57,16 @@ size_t pl_tree_bytes(const pl_tree *tree)
            tree->source_room * sizeof *tree->source;
 }
 
+static inline bool overflowed(const pl_tree *tree)
+{
+    return pl_arena_bytes(tree->scratch) > tree->scratch_chunk + SCRATCH_SLACK;
+}
+
 /* A scratch that overflowed its first chunk gets a larger one, so that records alike need no further memory. */
 static void reset_scratch(pl_tree *tree)
 {
     size_t held = pl_arena_bytes(tree->scratch);
-    if (held > tree->scratch_chunk + SCRATCH_SLACK) {
+    if (overflowed(tree)) {
         pl_arena *larger = pl_arena_new(held);
         if (larger) {
             pl_arena_free(&tree->scratch);
@@ -90,10 +95,11 @@ void pl_tree_clear(pl_tree *tree, size_t keep_bytes)
 {
     if (!tree->used && keep_bytes >= tree->kept)
         return;
-    tree->used = false;
+    bool counted = !tree->grown && !overflowed(tree) && keep_bytes >= tree->kept;
+    tree->used = tree->grown = false;
     tree->kept = keep_bytes;
     tree->nodes = tree->boxes = tree->edits = tree->sources = 0;
-    if (pl_tree_bytes(tree) > keep_bytes)
+    if (!counted && pl_tree_bytes(tree) > keep_bytes)
         shrink(tree);
     else
         reset_scratch(tree);
@@ -128,6 +134,7 @@ bool pl_tree_reserve(pl_tree *tree, uint32_t more)
         return false;
     tree->node = grown;
     tree->node_room = room;
+    tree->grown = true;
     return true;
 }
 
@@ -161,6 +168,7 @@ static pl_status add_source(pl_tree *tree, const pl_tree_source *source, uint32_
             return pl_tree_no_memory(error);
         tree->source = more;
         tree->source_room = tree->source_room * 2 + 4;
+        tree->grown = true;
     }
     if (tree->sources > UINT16_MAX)
         return error ? pl_fail(error, PL_REJECT, "more than 65536 edited texts in one record") : PL_FAILED;
@@ -227,6 +235,7 @@ pl_status pl_tree_load(pl_tree *tree, pl_str padded, pl_json_check check, pl_err
     pl_shape_match shape = pl_shape_try(&tree->shape, padded, tree->noted);
     if (shape == PL_SHAPE_SAME)
         return load_shaped(tree, &source, error);
+    tree->grown = true; /* by what the scan takes, perhaps */
     pl_scan_status scanned = pl_scan(tree->scanner, padded, &source.index, &source.count);
     if (scanned != PL_SCAN_OK)
         return scan_failed(scanned, padded, error);
@@ -328,6 +337,7 @@ pl_status pl_tree_adopt(pl_tree *tree, pl_str padded, uint32_t parent, uint32_t 
         return pl_tree_no_memory(error);
     pl_tree_source source = {.text = padded};
     const uint32_t *index;
+    tree->grown = true;
     pl_scan_status scanned = pl_scan(tree->side, padded, &index, &source.count);
     if (scanned != PL_SCAN_OK)
         return scan_failed(scanned, padded, error);
@@ -351,6 +361,7 @@ pl_tree_edit *pl_tree_edit_of(pl_tree *tree, uint32_t node)
             return NULL;
         tree->edit = more;
         tree->edit_room = tree->edit_room * 2 + 16;
+        tree->grown = true;
     }
     tree->edit[tree->edits] = (pl_tree_edit){.key = {NULL, 0}};
     tree->node[node].edit = ++tree->edits;

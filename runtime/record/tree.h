@@ -9,6 +9,7 @@
 #include <base/arena.h>
 #include <record/json.h>
 #include <record/outline.h>
+#include <record/plain.h>
 #include <record/scan.h>
 #include <record/shape.h>
 
@@ -69,8 +70,10 @@ typedef struct pl_tree_place {
 } pl_tree_place;
 
 typedef struct pl_tree_known {
-    uint64_t shape; /* 0: none */
-    bool distinct;  /* all keys of the root differ: only then are places noted */
+    uint64_t shape;                        /* 0: none */
+    bool distinct;                         /* all keys of the root differ: only then are places noted */
+    uint8_t count;                         /* members of the root */
+    uint8_t entry[PL_OUTLINE_ENTRIES_MAX]; /* each one's number in the outline */
     pl_tree_place place[PL_TREE_PLACES];
 } pl_tree_known;
 
@@ -90,7 +93,8 @@ typedef struct pl_tree {
     pl_shape shape;                                     /* of a text that was checked before */
     pl_outline_entry noted[PL_OUTLINE_ENTRIES_MAX + 1]; /* by the check of source 0 */
     bool used;                                          /* since it was cleared last, */
-    size_t kept;                                        /* to at most so many bytes */
+    bool grown;                                         /* and since then it may hold more memory, */
+    size_t kept;                                        /* where it was cleared to at most so many bytes */
 } pl_tree;
 
 static inline bool pl_tree_is_space(char byte)
@@ -130,8 +134,30 @@ static inline pl_status pl_tree_open(pl_tree *tree, uint32_t node, uint32_t *hol
     *box = &tree->box[there->box - 1];
     return PL_OK;
 }
-/* The member of an opened object, or PL_END. */
-pl_status pl_tree_member(pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node);
+/* As pl_tree_member, of any key. */
+pl_status pl_tree_find(pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node);
+/* Where the place of a key of 1 to PL_TREE_PLACE_KEY_MAX bytes is noted; it may hold another key's. */
+static inline pl_tree_place *pl_tree_place_for(pl_tree *tree, pl_str key)
+{
+    unsigned ends = (unsigned char)key.ptr[0] * 5u + (unsigned char)key.ptr[key.len - 1] * 3u;
+    return &tree->known.place[(ends + key.len) % PL_TREE_PLACES];
+}
+/* The member of an opened object, or PL_END. What nearly all calls are, in few steps: a key that was asked for before.
+ */
+static inline pl_status pl_tree_member(pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node)
+{
+    if (box->known && !box->mask && key.len > 0 && key.len <= PL_TREE_PLACE_KEY_MAX) {
+        const pl_tree_place *place = pl_tree_place_for(tree, key);
+        if (place->len == key.len && pl_same_bytes(place->key, key.ptr, key.len)) {
+            *node = box->first + place->number - 1;
+            if (place->number && !(tree->node[*node].flags & PL_NODE_GONE))
+                return PL_OK;
+            if (!box->added)
+                return PL_END;
+        }
+    }
+    return pl_tree_find(tree, box, key, node);
+}
 /* The element of an opened array, gone ones not counted, or PL_END. */
 pl_status pl_tree_element(const pl_tree *tree, const pl_tree_box *box, uint32_t index, uint32_t *node);
 /* Sets PL_NODE_SHADOWED on all but the last of equal keys. */

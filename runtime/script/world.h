@@ -9,6 +9,7 @@
 #include <base/arena.h>
 #include <base/buf.h>
 #include <base/clock.h>
+#include <base/error.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <record/decimal.h>
@@ -132,14 +133,6 @@ int pl_world_raise_time(lua_State *L);
 void pl_world_load(lua_State *L, pl_str text, const char *name, int first_line);
 /* Raises with a message that a pl_error holds. */
 int pl_world_raise(lua_State *L, const pl_error *error);
-/* An error to be filled in; clearing all of its 300 bytes would show in what a record costs. */
-static inline void pl_error_open(pl_error *error)
-{
-    error->struct_size = sizeof *error;
-    error->error_class = error->code = 0;
-    error->retry_after_ms = 0;
-    error->option[0] = error->message[0] = '\0';
-}
 static inline _Noreturn void pl_raise_memory(lua_State *L)
 {
     luaL_error(L, "out of memory");

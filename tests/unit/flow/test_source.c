@@ -116,7 +116,7 @@ static seen seen_with(bool validate, const char *lua)
     static bench b;
     seen seen = {0};
     b = (bench){
-        .source = {.count = 100, .payload = "{\"debug\":\"xxxxxxxxxxxxxxxxxxxx\",\"pair\":\"ETH-USD\",\"n\":%u}"},
+        .source = {.count = 100, .payload = "{\"debug\":\"xxxxxxxxxxxxxxxxxxxxxxxx\",\"pair\":\"ETH-USD\",\"n\":%u}"},
         .sink = {.trouble = look_at_fields, .self = &seen}};
     pl_source_setup setup = {.codec = PL_CODEC_JSON, .validate = validate};
     kit_open(&b.kit, 23);
