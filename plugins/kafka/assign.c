@@ -109,7 +109,7 @@ static void on_assigned(kafka_source_self *source, const rd_kafka_topic_partitio
     host->observe(source->rebalances, 1);
     kafka_log(host, PL_INFO, "assigned %d partition%s", list->cnt, list->cnt == 1 ? "" : "s");
     kafka_link_up(&source->link);
-    if (source->rewind.span_ms && list->cnt)
+    if (kafka_rewind_due(source) && list->cnt)
         kafka_rewind_want(source, list);
     else
         kafka_assign(source, list, NULL);

@@ -30,7 +30,7 @@ typedef struct kafka_common { /* first member of both config structs */
 typedef struct kafka_source_config {
     kafka_common common;
     pl_array topics; /* const char * */
-    const char *group, *start;
+    const char *group, *start, *copartitioned;
     int64_t commit_every, drain; /* ns */
     bool headers;
     bool to_end; /* no option: ends where each partition ended when it came there */

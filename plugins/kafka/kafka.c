@@ -51,6 +51,7 @@ static const pl_option create_options[] = {
     }
 
 static const char *const starts[] = {"earliest", "latest", NULL};
+static const char *const copartitions[] = {"auto", "true", "false", NULL};
 static const pl_option source_options[] = {
     COMMON_OPTIONS,
     {.name = "topics",
@@ -74,6 +75,10 @@ static const pl_option source_options[] = {
     {PL_OPTION(kafka_source_config, drain, DURATION_NS, "5s",
                "how long a partition that goes to another member may wait for its records to be delivered"),
      .min = 0, .max = 3e11},
+    {PL_OPTION(kafka_source_config, copartitioned, ENUM, "auto",
+               "whether the topics must have the same number of partitions, so that each of several instances has all "
+               "of a key; auto: where a state is rebuilt below"),
+     .choices = copartitions},
     {PL_OPTION(kafka_source_config, headers, BOOL, "true",
                "read the records' headers; false leaves them out, and with them a tenth of what reading costs")},
 };
@@ -129,6 +134,8 @@ static pl_status check_source(const void *config, pl_error *error)
         (void)snprintf(error->option, sizeof error->option, "group");
         return pl_fail(error, PL_BAD_CONFIG, "the group has no name");
     }
+    if (strcmp(source->copartitioned, "true") == 0 && kafka_copartition_check(source, error) != PL_OK)
+        return PL_FAILED;
     return checked(kafka_source_conf(source, NULL, error));
 }
 

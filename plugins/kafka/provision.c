@@ -64,8 +64,9 @@ static pl_status list_source(const void *config, tell_function tell, void *to, p
     for (size_t i = 0; i < source->topics.count; i++) {
         char option[32];
         (void)snprintf(option, sizeof option, "topics[%zu]", i);
-        pl_resource topic = {
-            .name = topics[i], .option = option, .flags = topics[i][0] == '^' ? PL_RESOURCE_PATTERN : 0};
+        pl_resource topic = {.name = topics[i], .option = option};
+        topic.flags = topics[i][0] == '^' ? PL_RESOURCE_PATTERN : 0;
+        topic.flags |= strcmp(source->copartitioned, "false") == 0 ? PL_RESOURCE_APART : 0;
         tell_topic(&source->common, &l, &topic, tell, to);
     }
     return PL_OK;

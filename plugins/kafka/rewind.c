@@ -9,9 +9,8 @@ enum { LOOKUP_TIMEOUT_MS = 5000, RETRY_NS = 500000000 };
 static pl_status rewind_by(void *self, int64_t span_ns, pl_error *error)
 {
     kafka_source_self *source = self;
-    (void)error;
     source->rewind.span_ms = span_ns / KAFKA_NS_PER_MS;
-    return PL_OK;
+    return kafka_copartition_wanted(source->config, true) ? kafka_copartition_check(source->config, error) : PL_OK;
 }
 const pl_rewind kafka_rewind_extension = {.struct_size = sizeof(pl_rewind), .rewind = rewind_by};
 
@@ -54,7 +53,12 @@ static rd_kafka_resp_err_t look_up(kafka_rewind *r)
 static void *run(void *opaque)
 {
     kafka_rewind *r = opaque;
-    r->result = look_up(r);
+    r->unlike[0] = '\0';
+    r->result = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (r->topics)
+        r->result = kafka_copartition_ask(r->rk, r->topics, LOOKUP_TIMEOUT_MS, r->unlike, sizeof r->unlike);
+    if (r->result == RD_KAFKA_RESP_ERR_NO_ERROR && !r->unlike[0] && r->span_ms)
+        r->result = look_up(r);
     atomic_store_explicit(&r->done, true, memory_order_release);
     return NULL;
 }
@@ -86,6 +90,7 @@ static void start(kafka_source_self *source)
     r->list = rd_kafka_topic_partition_list_copy(r->wanted);
     r->replay_until = calloc((size_t)r->list->cnt, sizeof *r->replay_until);
     r->rk = source->link.rk;
+    r->topics = kafka_copartition_wanted(source->config, r->span_ms != 0) ? &source->config->topics : NULL;
     r->now_ms = host->unix_ns(host) / KAFKA_NS_PER_MS;
     r->stale = false;
     atomic_store(&r->done, false);
@@ -102,11 +107,17 @@ static void take_result(kafka_source_self *source)
     for (int i = 0; i < r->list->cnt; i++)
         if (r->list->elems[i].offset >= 0 && r->list->elems[i].offset < r->replay_until[i])
             records += r->replay_until[i] - r->list->elems[i].offset;
-    kafka_log(source->link.host, PL_INFO,
-              "rewound by %lld s of event time: up to %lld committed records are read again",
-              (long long)(r->span_ms / 1000), (long long)records);
+    if (r->span_ms)
+        kafka_log(source->link.host, PL_INFO,
+                  "rewound by %lld s of event time: up to %lld committed records are read again",
+                  (long long)(r->span_ms / 1000), (long long)records);
     forget_wanted(r, true);
     kafka_assign(source, r->list, r->replay_until);
+}
+
+bool kafka_rewind_due(const kafka_source_self *source)
+{
+    return source->rewind.span_ms || kafka_copartition_wanted(source->config, false);
 }
 
 void kafka_rewind_want(kafka_source_self *source, const rd_kafka_topic_partition_list_t *list)
@@ -136,7 +147,9 @@ void kafka_rewind_tick(kafka_source_self *source)
     if (r->running && atomic_load_explicit(&r->done, memory_order_acquire)) {
         (void)pthread_join(r->thread, NULL);
         r->running = false;
-        if (r->result == RD_KAFKA_RESP_ERR_NO_ERROR && !r->stale && r->wanted)
+        if (r->unlike[0])
+            kafka_link_halt(&source->link, 0, r->unlike);
+        else if (r->result == RD_KAFKA_RESP_ERR_NO_ERROR && !r->stale && r->wanted)
             take_result(source);
         else if (r->result != RD_KAFKA_RESP_ERR_NO_ERROR)
             kafka_log(host, PL_DEBUG, "looking up where to rewind to: %s", rd_kafka_err2str(r->result));

@@ -43,9 +43,11 @@ typedef struct kafka_rewind {
     /* The thread's until `done`: */
     rd_kafka_t *rk;
     rd_kafka_topic_partition_list_t *list; /* offset: where to start */
+    const pl_array *topics;                /* const char *; NULL: need not be alike */
     int64_t *replay_until;                 /* one a list element */
     int64_t now_ms;
     rd_kafka_resp_err_t result;
+    char unlike[256]; /* why the topics can't be read together; "": they can */
     _Atomic bool done;
 } kafka_rewind;
 
@@ -120,10 +122,23 @@ void kafka_fetch_init(kafka_source_self *source);
 /* A message of so many bytes was read. */
 void kafka_fetch_read(kafka_source_self *source, size_t bytes);
 
+/* ---- copartition.c ---------------------------------------------------------- */
+
+/* Whether topics that the source reads together are compared at each assignment. */
+bool kafka_copartition_wanted(const kafka_source_config *config, bool rebuilt);
+/* What can be told without I/O: PL_BAD_CONFIG for an assignment strategy that gives a key's partitions to different
+ * members. */
+pl_status kafka_copartition_check(const kafka_source_config *config, pl_error *error);
+/* Asks the brokers; blocks for up to timeout_ms a topic. unlike: a message, or "" where all have the same number. */
+rd_kafka_resp_err_t kafka_copartition_ask(rd_kafka_t *rk, const pl_array *topics, int timeout_ms, char *unlike,
+                                          size_t size);
+
 /* ---- rewind.c -------------------------------------------------------------- */
 
 extern const pl_rewind kafka_rewind_extension;
-/* An assignment came that has to be rewound before it is read. */
+/* Whether an assignment has to be rewound, or its topics compared, before it is read. */
+bool kafka_rewind_due(const kafka_source_self *source);
+/* Such an assignment came. */
 void kafka_rewind_want(kafka_source_self *source, const rd_kafka_topic_partition_list_t *list);
 /* These partitions are ours no longer. */
 void kafka_rewind_cancel(kafka_source_self *source, const rd_kafka_topic_partition_list_t *list);

@@ -375,7 +375,7 @@ void pl_resources_unlike(const pl_resources *resources, void (*tell)(void *to, c
             for (size_t k = 0; k < i; k++)
                 before = before || mention_by(&resources->subjects[k], m->node);
             pl_unlike pair = {.graph = m->graph, .source = m->node};
-            if (m->node->kind == PL_KIND_SOURCE && !before)
+            if (m->node->kind == PL_KIND_SOURCE && !before && !(m->said.flags & PL_RESOURCE_APART))
                 pair.transform = keeper_below(m->graph, m->node, &from);
             if (pair.transform)
                 compare_joined(resources, &pair, tell, to);

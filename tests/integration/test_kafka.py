@@ -349,6 +349,55 @@ class Rewind(Kafka):
         self.assertEqual(second.components["in"]["replayed"], 500)
 
 
+class Copartitioned(Kafka):
+    """Topics that are read together for a state."""
+
+    def setUp(self):
+        super().setUp()
+        self.topics = (self.topic(2), self.topic(3))
+        self.pipeline("p.yaml", '''
+            sources:
+              in:
+                plugin: kafka
+                with: { brokers: "${BROKERS}", topics: ["${ONE}", "${TWO}"], group: "${GROUP}", copartitioned: "${MUST:-auto}" }
+            transforms: { join: { from: in, state: { rebuild: 1h }, lua: "function on_record(r) return r end" } }
+            sinks: { out: { from: join, plugin: file, with: { path: out.jsonl } } }
+        ''')
+
+    def env(self, **more):
+        return super().env(ONE=self.topics[0], TWO=self.topics[1], GROUP=self.name("g")) | more
+
+    def test_unlike_ones_halt_the_start_with_both_counts(self):
+        one, two = self.topics
+        said = fr"error in: topics '{one}' \(2 partitions\) and '{two}' \(3\) are joined, .*copartitioned: false"
+        self.kafka.produce(one, ['{"n":1}'])
+        self.assertRegex(self.plumbline("run", "p.yaml", env=self.env(), exit=1).stderr, said)
+        stateless = ("--set", "transforms.join.state=")
+        self.assertRegex(self.plumbline("run", "p.yaml", *stateless, env=self.env(MUST="true"), exit=1).stderr, said)
+        self.assertEqual(self.lines("out.jsonl"), [], "halted before anything was read")
+        for words, env in ((("p.yaml",), self.env(MUST="false")), (("p.yaml", *stateless), self.env())):
+            with self.subTest(words=words):
+                self.write("out.jsonl", "")
+                run = self.start("run", *words, env=env)
+                self.wait_lines(run, 1)
+                run.stop()
+
+    def test_one_that_grows_alone_halts_who_joins_it(self):
+        env = self.env(TWO=self.topic(2))
+        run = self.start("run", "p.yaml", env=env)
+        run.wait_log("rewound by 3600 s")
+        self.kafka.grow_topic(env["TWO"], 4)
+        run.wait(exit=1)
+        self.assertRegex(run.stderr, fr"'{env['ONE']}' \(2 partitions\) and '{env['TWO']}' \(4\) are joined")
+
+    def test_a_strategy_that_parts_a_key_is_refused(self):
+        parted = ("--set", "sources.in.with.librdkafka={ partition.assignment.strategy: roundrobin }")
+        run = self.plumbline("check", "p.yaml", *parted, env=self.env(MUST="true"), exit=2)
+        self.assertRegex(run.stderr, "need partition.assignment.strategy range")
+        run = self.plumbline("run", "p.yaml", *parted, env=self.env(), exit=2)
+        self.assertRegex(run.stderr, "need partition.assignment.strategy range")
+
+
 def _secured(directory):
     """A broker that also listens with SASL PLAIN (user plumbline, password right) and with TLS."""
     kafka = servers.Kafka(directory)

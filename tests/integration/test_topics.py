@@ -114,6 +114,7 @@ class Topics(support.Case):
         self.assertEqual([(u["source"], u["for"], u["property"], u["topics"]) for u in found["unlike"]],
                          [("both", "join", "partitions", {self.prices: "2", self.rounds: "3"})])
         self.assertIn("partitions is 2 and 3", self.topics(*words, exit=1))
+        self.assertEqual(self.states(*words, "--set", "sources.both.with.copartitioned=false")[1]["unlike"], [])
 
     def test_the_services_of_this_tree_agree_about_their_topics(self):
         """plumbline topics pipelines/producer.yaml ..., as the documentation has it."""

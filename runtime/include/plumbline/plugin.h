@@ -382,7 +382,8 @@ typedef struct pl_property {  /* frozen */
 } pl_property;
 enum {
     PL_RESOURCE_DECLARED = 1u << 0, /* the config tells how it is to be: all of `properties` */
-    PL_RESOURCE_PATTERN = 1u << 1   /* name is a template or a pattern: what it stands for is not known beforehand */
+    PL_RESOURCE_PATTERN = 1u << 1,  /* name is a template or a pattern: what it stands for is not known beforehand */
+    PL_RESOURCE_APART = 1u << 2     /* of a source: need not be like what it is read together with */
 };
 typedef struct pl_resource {
     uint32_t struct_size, flags; /* PL_RESOURCE_* */
