@@ -29,6 +29,18 @@ static void report(pl_diags *diags, const pl_component_spec *spec, const pl_erro
     pl_diags_error(diags, at ? at : spec->key, "%s", error->message);
 }
 
+/* A lane that goes to another instance would leave its rest in the buffer here: delivered late, beside its new owner.
+ */
+static void check_buffer(const pl_plugin *plugin, const pl_component *component, const pl_component_spec *spec,
+                         pl_diags *diags)
+{
+    if (spec->buffer.given && pl_plugin_offer(plugin, component, "pl.rewind/1"))
+        pl_diags_error(diags, spec->buffer.node,
+                       "source '%s' needs no buffer: plugin %s reads again what was not delivered, and what waits in a "
+                       "buffer would stay here when its partition goes to another instance",
+                       spec->name, spec->plugin);
+}
+
 static void plan_plugin(pl_graph *graph, pl_node_plan *node, pl_diags *diags)
 {
     const pl_component_spec *spec = node->spec;
@@ -59,6 +71,7 @@ static void plan_plugin(pl_graph *graph, pl_node_plan *node, pl_diags *diags)
         return;
     }
     node->component = component;
+    check_buffer(plugin, component, spec, diags);
 }
 
 /* A script's message begins with PATH:LINE: - that becomes the place. */
