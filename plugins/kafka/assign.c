@@ -40,6 +40,29 @@ void kafka_partitions_clear(kafka_source_self *source)
         drop_partition(source, &source->partitions[0]);
 }
 
+void kafka_lane_name(const char *topic, int32_t partition, char *out, size_t size)
+{
+    (void)snprintf(out, size, "%s/%d", topic, partition);
+}
+
+bool kafka_lane_parse(pl_str name, char *topic, int32_t *partition)
+{
+    const char *slash = memchr(name.ptr, '/', name.len); /* no topic has one in its name */
+    size_t len = slash ? (size_t)(slash - name.ptr) : 0;
+    if (!len || len > KAFKA_TOPIC_BYTES || len + 1 == name.len)
+        return false;
+    memcpy(topic, name.ptr, len);
+    topic[len] = '\0';
+    int64_t number = 0;
+    for (size_t i = len + 1; i < name.len; i++) {
+        if (name.ptr[i] < '0' || name.ptr[i] > '9' || number > INT32_MAX / 10)
+            return false;
+        number = number * 10 + (name.ptr[i] - '0');
+    }
+    *partition = (int32_t)number;
+    return true;
+}
+
 static void add_partition(kafka_source_self *source, const char *topic, int32_t number, int64_t replay_until)
 {
     const pl_host *host = source->link.host;
@@ -52,7 +75,7 @@ static void add_partition(kafka_source_self *source, const char *topic, int32_t 
         source->partition_room = room;
     }
     char name[KAFKA_TOPIC_BYTES + 16];
-    (void)snprintf(name, sizeof name, "%s/%d", topic, number);
+    kafka_lane_name(topic, number, name, sizeof name);
     kafka_partition *p = &source->partitions[source->partition_count++];
     *p = (kafka_partition){
         .topic = strdup(topic),
@@ -94,11 +117,65 @@ static void tell_librdkafka(kafka_source_self *source, const rd_kafka_topic_part
         rd_kafka_error_destroy(failed);
 }
 
+/* ---- Exactly once: an assignment begins once each of its partitions has an offset ---- */
+
+enum { UNSOUGHT = RD_KAFKA_OFFSET_TAIL_BASE }; /* no offset that is sought */
+
+static void wait_for_seeks(kafka_source_self *source, const rd_kafka_topic_partition_list_t *list)
+{
+    if (!source->unsought)
+        source->unsought = rd_kafka_topic_partition_list_new(list->cnt);
+    for (int i = 0; i < list->cnt; i++)
+        rd_kafka_topic_partition_list_add(source->unsought, list->elems[i].topic, list->elems[i].partition)->offset =
+            UNSOUGHT;
+}
+
+void kafka_unsought_release(kafka_source_self *source)
+{
+    if (source->unsought)
+        rd_kafka_topic_partition_list_destroy(source->unsought);
+    source->unsought = NULL;
+}
+
+static void begin_if_sought(kafka_source_self *source)
+{
+    rd_kafka_topic_partition_list_t *list = source->unsought;
+    for (int i = 0; list && i < list->cnt; i++)
+        if (list->elems[i].offset == UNSOUGHT)
+            return;
+    if (list && list->cnt)
+        tell_librdkafka(source, list, true);
+    kafka_unsought_release(source);
+}
+
+void kafka_seek(kafka_source_self *source, uint32_t lane, int64_t offset)
+{
+    for (size_t i = 0; source->unsought && i < source->partition_count; i++) {
+        const kafka_partition *p = &source->partitions[i];
+        rd_kafka_topic_partition_t *found =
+            p->lane == lane ? rd_kafka_topic_partition_list_find(source->unsought, p->topic, p->partition) : NULL;
+        if (found)
+            found->offset = offset;
+    }
+    begin_if_sought(source);
+}
+
+/* They are ours no longer; those that stay go on waiting. */
+static void forget_unsought(kafka_source_self *source, const rd_kafka_topic_partition_list_t *list)
+{
+    for (int i = 0; source->unsought && i < list->cnt; i++)
+        (void)rd_kafka_topic_partition_list_del(source->unsought, list->elems[i].topic, list->elems[i].partition);
+    begin_if_sought(source);
+}
+
 void kafka_assign(kafka_source_self *source, const rd_kafka_topic_partition_list_t *list, const int64_t *replay_until)
 {
     for (int i = 0; i < list->cnt; i++)
         add_partition(source, list->elems[i].topic, list->elems[i].partition, replay_until ? replay_until[i] : 0);
-    tell_librdkafka(source, list, true);
+    if (source->transactional && list->cnt)
+        wait_for_seeks(source, list);
+    else
+        tell_librdkafka(source, list, true);
 }
 
 /* ---- The callback ------------------------------------------------------------ */
@@ -119,7 +196,7 @@ static void close_lane(kafka_source_self *source, kafka_partition *partition, in
 {
     uint64_t settled = UINT64_MAX;
     source->link.host->lane_close(source->link.host, partition->lane, deadline_ns, &settled);
-    if (settled != UINT64_MAX && !lost)
+    if (settled != UINT64_MAX && !lost && !source->transactional) /* else it is committed */
         kafka_settled(partition, (int64_t)settled);
 }
 
@@ -130,6 +207,7 @@ static void on_revoked(kafka_source_self *source, const rd_kafka_topic_partition
     bool lost = rd_kafka_assignment_lost(source->link.rk) != 0;
     int64_t now = host->now_ns(host), deadline_ns = lost ? now : now + source->config->drain;
     kafka_rewind_cancel(source, list);
+    forget_unsought(source, list);
     if (lost && source->partition_count)
         kafka_log(host, PL_WARN, "lost the assignment (%d partition%s): what was not committed is read again",
                   list->cnt, list->cnt == 1 ? "" : "s");

@@ -39,6 +39,7 @@ typedef struct kafka_source_config {
 typedef struct kafka_sink_config {
     kafka_common common;
     const char *topic, *key, *partitioner, *compression, *timestamp;
+    const char *transactional_id; /* NULL: from the pipeline's and the sink's names */
 } kafka_sink_config;
 
 extern const pl_source kafka_source;
@@ -67,10 +68,11 @@ typedef struct kafka_link { /* first member of the source's and the sink's struc
     rd_kafka_t *rk; /* NULL before the first next or write */
     _Atomic bool interrupted;
     bool down;   /* no broker answers; said once */
-    bool halted; /* `halt` is what every call answers from now on */
+    bool halted; /* `halt` is what every call answers from now on; PL_RETRY: only another instance can go on */
     pl_error halt;
-    char reason[256];     /* why the last connection failed */
-    int64_t probe_due_ns; /* while down */
+    char reason[256];            /* why the last connection failed */
+    int64_t probe_due_ns;        /* while down */
+    int64_t transaction_ends_ns; /* monotonic: the brokers end what is open then; 0: nothing is */
     pthread_mutex_t log_lock;
     bool muted; /* under log_lock: the host is gone */
     pl_metric *connected, *disconnects;
@@ -90,6 +92,8 @@ void kafka_link_up(kafka_link *link);
 void kafka_link_probe(kafka_link *link);
 /* Remembers a reason to stop; the first one stays. */
 void kafka_link_halt(kafka_link *link, int32_t code, const char *message);
+/* librdkafka said that an error is fatal: a reason to stop. */
+void kafka_link_fatal(kafka_link *link);
 /* PL_FAILED once there is a reason to stop: refused credentials, a fatal error of librdkafka. */
 pl_status kafka_link_check(kafka_link *link, pl_error *error);
 static inline bool kafka_link_interrupted(const kafka_link *link)

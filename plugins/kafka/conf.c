@@ -34,7 +34,7 @@ static const fixed fixed_properties[] = {
     {"request.required.acks", ON_SINK, "all -1", "fewer acknowledgements than all lose records when a broker fails"},
     {"message.timeout.ms", ON_SINK, "0", "records are never given up on"},
     {"delivery.timeout.ms", ON_SINK, "0", "records are never given up on"},
-    {"transactional.id", ON_SINK, NULL, "transactions are not supported here"},
+    {"transactional.id", ON_SINK, NULL, "use delivery: exactly_once, and the option transactional_id"},
 };
 
 /* ---- A wrong name: the nearest right one ---------------------------------- */
@@ -225,6 +225,12 @@ static const char *client_id(const pl_host *host, char *out, size_t size)
     return out;
 }
 
+/* NULL: at least once. */
+static const pl_txn *transactions(const pl_host *host)
+{
+    return host ? host->extension(host, "pl.txn/1") : NULL;
+}
+
 static rd_kafka_conf_t *done(rd_kafka_conf_t *conf, pl_status status)
 {
     if (status == PL_OK)
@@ -258,6 +264,8 @@ rd_kafka_conf_t *kafka_source_conf(const kafka_source_config *config, const pl_h
         {"enable.auto.offset.store", "false"},
         {"allow.auto.create.topics", "false"},
         {"enable.partition.eof", config->to_end ? "true" : NULL},
+        /* What is aborted is not read, and offsets are waited for that a transaction has not committed yet. */
+        {"isolation.level", transactions(host) ? "read_committed" : NULL},
         {NULL, NULL},
     };
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -267,7 +275,10 @@ rd_kafka_conf_t *kafka_source_conf(const kafka_source_config *config, const pl_h
 
 rd_kafka_conf_t *kafka_sink_conf(const kafka_sink_config *config, const pl_host *host, pl_error *error)
 {
-    char kbytes[24], id[160];
+    char kbytes[24], id[160], transactional_id[160];
+    const pl_txn *txn = transactions(host);
+    (void)snprintf(transactional_id, sizeof transactional_id, "%s-%s", txn ? txn->pipeline : "",
+                   txn ? host->instance : "");
     const setting soft[] = {
         {"client.id", client_id(host, id, sizeof id)},
         {"queue.buffering.max.kbytes", budget_kbytes(host, kbytes, sizeof kbytes)},
@@ -280,7 +291,10 @@ rd_kafka_conf_t *kafka_sink_conf(const kafka_sink_config *config, const pl_host 
     const setting hard[] = {
         {"enable.idempotence", "true"},
         {"acks", "all"},
-        {"message.timeout.ms", "0"},
+        {"message.timeout.ms", txn ? NULL : "0"}, /* NULL: as long as the transaction may take */
+        {"transactional.id", !txn                       ? NULL
+                             : config->transactional_id ? config->transactional_id
+                                                        : transactional_id},
         {"allow.auto.create.topics", "false"},
         {"partitioner", config->partitioner},
         {"compression.codec", config->compression},

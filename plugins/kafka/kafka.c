@@ -102,6 +102,10 @@ static const pl_option sink_options[] = {
                "the record's event time, or the time of writing; auto takes the event time unless it lies far back, "
                "since Kafka deletes by timestamp, and forgets by it what was written already"),
      .choices = timestamps},
+    {PL_OPTION(kafka_sink_config, transactional_id, STR, NULL,
+               "with delivery: exactly_once: names this instance to the brokers, over restarts; instances that run at "
+               "once need one each. Without it: the pipeline's name, -, and the sink's"),
+     .example = "copy-1"},
 };
 
 /* ---- Checks without I/O --------------------------------------------------- */
@@ -147,6 +151,10 @@ static pl_status check_sink(const void *config, pl_error *error)
         return pl_fail(error, PL_BAD_CONFIG,
                        "'%s' cannot be the name of a topic; expected up to 249 letters, digits, dots, _ or -",
                        sink->topic);
+    }
+    if (sink->transactional_id && !sink->transactional_id[0]) {
+        (void)snprintf(error->option, sizeof error->option, "transactional_id");
+        return pl_fail(error, PL_BAD_CONFIG, "an empty transactional_id; leave it away, or name the instance");
     }
     return checked(kafka_sink_conf(sink, NULL, error));
 }

@@ -86,7 +86,7 @@ static void connection_lost(kafka_link *link)
 static void on_error(rd_kafka_t *rk, int code, const char *text, void *opaque)
 {
     kafka_link *link = opaque;
-    char fatal[256];
+    (void)rk;
     switch (code) {
     case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
         connection_lost(link);
@@ -98,11 +98,9 @@ static void on_error(rd_kafka_t *rk, int code, const char *text, void *opaque)
             kafka_log(link->host, PL_ERROR, "SCRAM against Kafka 4 needs librdkafka 2.6.1; this is %s",
                       rd_kafka_version_str());
         return;
-    case RD_KAFKA_RESP_ERR__FATAL: {
-        rd_kafka_resp_err_t why = rd_kafka_fatal_error(rk, fatal, sizeof fatal);
-        kafka_link_halt(link, why, fatal);
+    case RD_KAFKA_RESP_ERR__FATAL:
+        kafka_link_fatal(link);
         return;
-    }
     case RD_KAFKA_RESP_ERR__TRANSPORT:
     case RD_KAFKA_RESP_ERR__RESOLVE:
     case RD_KAFKA_RESP_ERR__SSL:
@@ -172,12 +170,30 @@ void kafka_link_halt(kafka_link *link, int32_t code, const char *message)
     (void)pl_fail(&link->halt, PL_HALT, "%s", message);
 }
 
+void kafka_link_fatal(kafka_link *link)
+{
+    char text[200] = "", said[256];
+    rd_kafka_resp_err_t why = rd_kafka_fatal_error(link->rk, text, sizeof text);
+    bool late = link->transaction_ends_ns && link->host->now_ns(link->host) >= link->transaction_ends_ns;
+    if (why == RD_KAFKA_RESP_ERR__FENCED && !late)
+        (void)snprintf(said, sizeof said,
+                       "fenced: another instance with the same transactional_id has taken over; instances that run at "
+                       "once need one each");
+    else if (why == RD_KAFKA_RESP_ERR__FENCED) /* the brokers fence for that, too */
+        (void)snprintf(said, sizeof said, "the transaction took longer than transaction.timeout.ms");
+    else
+        (void)snprintf(said, sizeof said, "librdkafka gave up: %s", text);
+    kafka_link_halt(link, why, said);
+    if (why == RD_KAFKA_RESP_ERR__FENCED && late)
+        link->halt.error_class = PL_RETRY;
+}
+
 pl_status kafka_link_check(kafka_link *link, pl_error *error)
 {
     if (!link->halted)
         return PL_OK;
     error->code = link->halt.code;
-    return pl_fail(error, PL_HALT, "%s", link->halt.message);
+    return pl_fail(error, link->halt.error_class, "%s", link->halt.message);
 }
 
 int kafka_link_slice(const kafka_link *link, int64_t deadline_ns)

@@ -16,6 +16,7 @@ pl_status kafka_sink_create(const pl_host *host, const void *config, void **self
         return pl_fail(error, PL_RETRY, "out of memory");
     sink->config = config;
     sink->latency_us = -1;
+    sink->transactional = host->extension(host, "pl.txn/1") != NULL;
     sink->templated = strchr(sink->config->topic, '{') != NULL;
     const char *timestamp = sink->config->timestamp;
     sink->timestamp = !strcmp(timestamp, "event") ? KAFKA_TIME_EVENT
@@ -70,8 +71,10 @@ static void on_event(rd_kafka_t *rk, void *opaque)
 
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque);
 
-static pl_status open_client(kafka_sink_self *sink, pl_error *error)
+pl_status kafka_sink_open(kafka_sink_self *sink, pl_error *error)
 {
+    if (sink->link.rk)
+        return PL_OK;
     rd_kafka_conf_t *conf = kafka_sink_conf(sink->config, sink->link.host, error);
     if (!conf)
         return PL_FAILED;
@@ -118,17 +121,24 @@ static void classify(rd_kafka_resp_err_t code, const char *topic, const char *te
     }
 }
 
-static void fail_record(kafka_sink_self *sink, uint32_t slot, uint32_t index, rd_kafka_resp_err_t code,
+/* sent: it is a broker that refuses. */
+static void fail_record(kafka_sink_self *sink, uint32_t slot, uint32_t index, rd_kafka_resp_err_t code, bool sent,
                         const char *topic, const char *text)
 {
     pl_error why = {.struct_size = sizeof why};
     classify(code, topic, text, &why);
     if (!why.error_class)
         (void)kafka_missing_topic(topic, sink->config->common.create_given, &why);
-    char fatal[200];
+    if (sink->transactional && why.error_class == PL_REJECT && sent)
+        (void)pl_fail(&why, PL_HALT,
+                      "topic '%s' refuses a record (%s), which ends its transaction each time; a lower "
+                      "message.max.bytes under librdkafka: makes it a dead letter",
+                      topic, text);
     if (code == RD_KAFKA_RESP_ERR__FATAL ||
-        (why.error_class == PL_RETRY && rd_kafka_fatal_error(sink->link.rk, fatal, sizeof fatal)))
-        (void)pl_fail(&why, PL_HALT, "librdkafka gave up: %s", code == RD_KAFKA_RESP_ERR__FATAL ? text : fatal);
+        (why.error_class == PL_RETRY && rd_kafka_fatal_error(sink->link.rk, NULL, 0))) {
+        kafka_link_fatal(&sink->link);
+        (void)kafka_link_check(&sink->link, &why);
+    }
     sink->link.host->observe(sink->failures, 1);
     kafka_inflight_failed(&sink->inflight, slot, index, &why);
 }
@@ -144,7 +154,8 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void 
         sink->latency_us = latency < 0 ? 0 : latency;
         kafka_inflight_done(&sink->inflight, slot, index);
     } else {
-        fail_record(sink, slot, index, message->err, rd_kafka_topic_name(message->rkt), rd_kafka_err2str(message->err));
+        fail_record(sink, slot, index, message->err, true, rd_kafka_topic_name(message->rkt),
+                    rd_kafka_err2str(message->err));
     }
 }
 
@@ -299,9 +310,9 @@ static pl_status pump_one(kafka_sink_self *sink, uint32_t index)
     if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL)
         return PL_AGAIN;
     if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
-        fail_record(sink, sink->pending_slot, index, code, topic->name, too_large(sink, record));
+        fail_record(sink, sink->pending_slot, index, code, false, topic->name, too_large(sink, record));
     else if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        fail_record(sink, sink->pending_slot, index, code, topic->name, rd_kafka_err2str(code));
+        fail_record(sink, sink->pending_slot, index, code, false, topic->name, rd_kafka_err2str(code));
     return PL_OK;
 }
 
@@ -340,7 +351,7 @@ static pl_status sink_write(void *self, const pl_batch *batch, int64_t deadline_
 {
     kafka_sink_self *sink = self;
     (void)deadline_ns;
-    if (!sink->link.rk && open_client(sink, error) != PL_OK)
+    if (kafka_sink_open(sink, error) != PL_OK)
         return PL_FAILED;
     pl_status status = advance(sink, error);
     if (status != PL_OK) {
@@ -400,6 +411,8 @@ const void *kafka_sink_extension(void *self, const char *id)
 {
     static const pl_readback readback = {sizeof readback, read_back};
     (void)self;
+    if (strcmp(id, "pl.txn/1") == 0)
+        return &kafka_txn_sink;
     if (strcmp(id, "pl.provision/1") == 0)
         return &kafka_sink_provision;
     return strcmp(id, "pl.readback/1") == 0 ? &readback : NULL;

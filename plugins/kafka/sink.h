@@ -68,6 +68,7 @@ typedef struct kafka_sink_self {
     int64_t observe_due_ns;
     int64_t latency_us; /* of the newest delivery report, -1 when none came since tell_delivered */
     pl_metric *queue, *delivery, *failures;
+    bool transactional, offsets_sent; /* offsets_sent: of the transaction that is open */
 } kafka_sink_self;
 
 /* The topic of a record. PL_OK: *topic may be written to. PL_AGAIN: it is being made. PL_FAILED: PL_REJECT when the
@@ -82,5 +83,10 @@ void kafka_topics_release(kafka_sink_self *sink);
 pl_status kafka_sink_create(const pl_host *host, const void *config, void **self, pl_error *error);
 void kafka_sink_interrupt(void *self);
 void kafka_sink_destroy(void *self);
+/* Starts the client, unless it runs. */
+pl_status kafka_sink_open(kafka_sink_self *sink, pl_error *error);
+
 const void *kafka_sink_extension(void *self, const char *id);
+
+extern const pl_txn_sink kafka_txn_sink; /* transaction.c */
 #endif

@@ -14,6 +14,7 @@ pl_status kafka_source_create(const pl_host *host, const void *config, void **se
     if (!source)
         return pl_fail(error, PL_RETRY, "out of memory");
     source->config = config;
+    source->transactional = host->extension(host, "pl.txn/1") != NULL;
     kafka_link_init(&source->link, host, &source->config->common, KAFKA_SOURCE);
     source->lag = host->metric(host, PL_GAUGE, "lag", "records", "records in the assigned partitions not yet read");
     source->rebalances = host->metric(host, PL_COUNTER, "rebalances", "1", "times that the group shared out anew");
@@ -61,6 +62,7 @@ void kafka_source_destroy(void *self)
         source->closing = true;
         const pl_host *host = source->link.host;
         kafka_rewind_release(source);
+        kafka_unsought_release(source);
         kafka_commit_now(source, NULL, host->now_ns(host) + 5 * second_ns);
         if (!leave_group(source, host->now_ns(host) + 2 * second_ns)) {
             /* rd_kafka_destroy would wait for the same requests. The process is about to end: leave the client, and
@@ -76,6 +78,8 @@ void kafka_source_destroy(void *self)
     (void)pthread_mutex_destroy(&source->link.log_lock);
     kafka_partitions_clear(source);
     free(source->partitions);
+    if (source->token)
+        rd_kafka_mem_free(NULL, source->token);
     free(source->headers);
     free(source);
 }
@@ -85,6 +89,8 @@ const void *kafka_source_extension(void *self, const char *id)
     (void)self;
     if (strcmp(id, "pl.provision/1") == 0)
         return &kafka_source_provision;
+    if (strcmp(id, "pl.txn/1") == 0)
+        return &kafka_txn_source;
     return strcmp(id, "pl.rewind/1") == 0 ? &kafka_rewind_extension : NULL;
 }
 

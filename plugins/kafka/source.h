@@ -78,12 +78,17 @@ typedef struct kafka_source_self {
     uint32_t read_messages;
     int64_t lag_due_ns;
     pl_metric *lag, *rebalances, *commits, *commit_errors;
+    /* Exactly once: the sink commits, and says where each partition goes on. */
+    bool transactional;
+    rd_kafka_topic_partition_list_t *unsought; /* an assignment of which some have no offset yet; NULL: none */
+    void *token;                               /* see pl_txn_source.group_token; librdkafka's memory */
 } kafka_source_self;
 
 pl_status kafka_source_create(const pl_host *host, const void *config, void **self, pl_error *error);
 void kafka_source_interrupt(void *self);
 void kafka_source_destroy(void *self);
 const void *kafka_source_extension(void *self, const char *id);
+extern const pl_txn_source kafka_txn_source; /* transaction.c */
 
 /* ---- assign.c -------------------------------------------------------------- */
 
@@ -91,6 +96,12 @@ const void *kafka_source_extension(void *self, const char *id);
 void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list, void *opaque);
 /* Hands an assignment to librdkafka and opens its lanes. replay_until: one an element, or NULL. */
 void kafka_assign(kafka_source_self *source, const rd_kafka_topic_partition_list_t *list, const int64_t *replay_until);
+/* Exactly once: the partition goes on at this offset. */
+void kafka_seek(kafka_source_self *source, uint32_t lane, int64_t offset);
+void kafka_unsought_release(kafka_source_self *source);
+/* A lane's name, TOPIC/PARTITION, and back. topic: KAFKA_TOPIC_BYTES + 1. false: no such name. */
+void kafka_lane_name(const char *topic, int32_t partition, char *out, size_t size);
+bool kafka_lane_parse(pl_str name, char *topic, int32_t *partition);
 /* NULL: not assigned to us (any more). */
 kafka_partition *kafka_partition_of(kafka_source_self *source, const rd_kafka_message_t *message);
 kafka_partition *kafka_partition_named(kafka_source_self *source, const char *topic, int32_t partition);

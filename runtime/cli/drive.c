@@ -17,21 +17,24 @@ void pl_drive_raise(pl_drive *drive, int status)
         drive->status = status;
 }
 
+static pl_status open_one(pl_drive *drive, pl_graph *graph)
+{
+    const char *component = "";
+    pl_error error = {.struct_size = sizeof error};
+    pl_status status = pl_graph_open(graph, &component, &error);
+    if (status == PL_OK || status == PL_END)
+        return status;
+    pl_log(PL_ERROR, component[0] ? component : NULL, "%s", error.message);
+    pl_drive_raise(drive, error.error_class == PL_BAD_CONFIG ? PL_EXIT_USAGE : PL_EXIT_FAILED);
+    return PL_FAILED;
+}
+
 pl_status pl_drive_open(pl_drive *drive)
 {
-    for (size_t i = 0; i < drive->count; i++) {
-        const char *component = "";
-        pl_error error = {.struct_size = sizeof error};
-        pl_status status = pl_graph_open(drive->graphs[i], &component, &error);
-        if (status == PL_OK)
-            continue;
-        if (status == PL_END)
-            return PL_END;
-        pl_log(PL_ERROR, component[0] ? component : NULL, "%s", error.message);
-        pl_drive_raise(drive, error.error_class == PL_BAD_CONFIG ? PL_EXIT_USAGE : PL_EXIT_FAILED);
-        return PL_FAILED;
-    }
-    return PL_OK;
+    pl_status status = PL_OK;
+    for (size_t i = 0; status == PL_OK && i < drive->count; i++)
+        status = open_one(drive, drive->graphs[i]);
+    return status;
 }
 
 static void changed(void *self)
@@ -41,10 +44,16 @@ static void changed(void *self)
     (void)!write(drive->event_fd, &one, sizeof one);
 }
 
+/* It lost its transaction, and goes on from what is committed. */
+static bool starts_over(const pl_drive *drive, size_t i)
+{
+    return pl_graph_lost(drive->graphs[i]) && !drive->quitting && !drive->reloading && drive->status != PL_EXIT_FAILED;
+}
+
 static bool all_ended(const pl_drive *drive)
 {
     for (size_t i = 0; i < drive->count; i++)
-        if (!pl_graph_ended(drive->graphs[i]))
+        if (!pl_graph_ended(drive->graphs[i]) || starts_over(drive, i))
             return false;
     return true;
 }
@@ -102,6 +111,8 @@ static void on_signal(pl_drive *drive, int64_t now_ns)
 static void check_halts(pl_drive *drive)
 {
     for (size_t i = 0; i < drive->count; i++) {
+        if (pl_graph_lost(drive->graphs[i]))
+            pl_graph_abort(drive->graphs[i]);
         if (!atomic_load(&drive->graphs[i]->flow.halted))
             continue;
         pl_drive_raise(drive, PL_EXIT_FAILED);
@@ -123,7 +134,49 @@ static int timeout_ms(const pl_drive *drive, int64_t now_ns)
         until = drive->abort_ns > now_ns ? drive->abort_ns : now_ns + 50000000;
     if (drive->abort_ns == INT64_MAX && drive->for_ns && drive->started_ns + drive->for_ns < until)
         until = drive->started_ns + drive->for_ns;
+    for (size_t i = 0; i < drive->count; i++)
+        if (drive->again_ns[i] && drive->again_ns[i] < until)
+            until = drive->again_ns[i];
     return until <= now_ns ? 0 : (int)((until - now_ns) / 1000000 + 1);
+}
+
+static bool start_one(pl_drive *drive, pl_graph *graph)
+{
+    pl_error error = {.struct_size = sizeof error};
+    if (pl_graph_start(graph, changed, drive, &error) == PL_OK)
+        return true;
+    pl_log(PL_ERROR, NULL, "%s", error.message);
+    pl_drive_raise(drive, PL_EXIT_FAILED);
+    return false;
+}
+
+static bool start_over(pl_drive *drive, size_t i)
+{
+    pl_diags *diags = pl_diags_new();
+    if (!diags)
+        return false;
+    bool planned = pl_graph_start_over(&drive->graphs[i], diags);
+    (void)pl_cli_report(diags);
+    pl_diags_free(&diags);
+    return planned && open_one(drive, drive->graphs[i]) == PL_OK && start_one(drive, drive->graphs[i]);
+}
+
+/* Those that lost their transaction, once they have ended and paused. */
+static void start_over_lost(pl_drive *drive, int64_t now_ns)
+{
+    for (size_t i = 0; i < drive->count; i++) {
+        if (!pl_graph_ended(drive->graphs[i]) || !starts_over(drive, i))
+            continue;
+        if (!drive->again_ns[i])
+            drive->again_ns[i] = now_ns + pl_graph_pause(drive->graphs[i]);
+        if (now_ns < drive->again_ns[i])
+            continue;
+        drive->again_ns[i] = 0;
+        if (start_over(drive, i))
+            continue;
+        pl_drive_raise(drive, PL_EXIT_FAILED);
+        abort_all(drive);
+    }
 }
 
 /* Until all graphs ended, or a reload is wanted and not yet under way. */
@@ -141,6 +194,7 @@ void pl_drive_watch(pl_drive *drive)
         if (fds[1].revents & POLLIN)
             on_signal(drive, now_ns);
         check_halts(drive);
+        start_over_lost(drive, now_ns);
         if (drive->for_ns && drive->abort_ns == INT64_MAX && now_ns >= drive->started_ns + drive->for_ns)
             quit(drive, false, now_ns);
         if (now_ns >= drive->abort_ns)
@@ -173,12 +227,9 @@ void pl_drive_judge(pl_drive *drive)
 
 bool pl_drive_start(pl_drive *drive)
 {
-    pl_error error = {.struct_size = sizeof error};
     for (size_t i = 0; i < drive->count; i++) {
-        if (pl_graph_start(drive->graphs[i], changed, drive, &error) == PL_OK)
+        if (start_one(drive, drive->graphs[i]))
             continue;
-        pl_log(PL_ERROR, NULL, "%s", error.message);
-        pl_drive_raise(drive, PL_EXIT_FAILED);
         abort_all(drive);
         return false;
     }

@@ -3,6 +3,7 @@
 #ifndef PL_CLI_DRIVE_H
 #define PL_CLI_DRIVE_H
 #include <base/log.h>
+#include <cli/cli.h>
 #include <cli/live.h>
 #include <graph/graph.h>
 
@@ -32,6 +33,7 @@ typedef struct pl_drive {
     bool quitting; /* for good: a signal, or the end of for_ns */
     int64_t started_ns;
     int64_t abort_ns; /* monotonic; what is not finished then is left unacknowledged. INT64_MAX: nothing is ending */
+    int64_t again_ns[PL_CLI_FILES_MAX]; /* monotonic: when a graph that lost its transaction starts over; 0: unknown */
     int event_fd, signal_fd;
 } pl_drive;
 

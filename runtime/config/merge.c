@@ -11,9 +11,10 @@
 
 enum { INCLUDE_DEPTH = 16, INCLUDES_MAX = 64 };
 
-const char *const pl_top_keys[] = {
-    "pipeline",  "include", "defaults", "data_dir",   "memory", "delivery", "dead_letter", "shutdown_deadline",
-    "scheduler", "seed",    "sources",  "transforms", "sinks",  "tests",    "alerts",      NULL};
+const char *const pl_top_keys[] = {"pipeline",     "include",     "defaults",          "data_dir",  "memory",
+                                   "delivery",     "dead_letter", "shutdown_deadline", "scheduler", "seed",
+                                   "commit_every", "sources",     "transforms",        "sinks",     "tests",
+                                   "alerts",       NULL};
 
 const char *pl_merge_section(pl_kind kind)
 {

@@ -5,6 +5,7 @@
 
 enum { COMPONENTS_MAX = 1000, ARENA_CHUNK = 16 << 10 };
 static const int64_t second = 1000000000;
+static const int64_t commit_min = 10000000, commit_max_seconds = 30; /* systems end a transaction that takes too long */
 
 const char *pl_kind_name(pl_kind kind)
 {
@@ -57,6 +58,17 @@ static void refuse_what_is_to_come(const pl_node *root, pl_diags *diags)
         pl_diags_warn(diags, alerts, "alerts are not available yet: none is raised");
 }
 
+static void read_commit_every(pl_pipeline *p, const pl_reader *r)
+{
+    const pl_node *key = NULL, *node = pl_read_node(r, "commit_every", (pl_node **)&key);
+    p->commit_every_ns = second;
+    pl_read_duration(r, "commit_every", &p->commit_every_ns);
+    if (node && p->delivery != PL_EXACTLY_ONCE)
+        pl_diags_error(r->diags, key, "commit_every is how long a transaction lasts: it needs delivery: exactly_once");
+    else if (p->commit_every_ns < commit_min || p->commit_every_ns > commit_max_seconds * second)
+        pl_diags_error(r->diags, node, "commit_every is between 10ms and 30s");
+}
+
 static void read_top(pl_pipeline *p, const pl_reader *r)
 {
     static const char *const deliveries[] = {"at_least_once", "exactly_once", NULL};
@@ -70,9 +82,8 @@ static void read_top(pl_pipeline *p, const pl_reader *r)
     pl_read_size(r, "memory", &p->memory_bytes);
     pl_read_duration(r, "shutdown_deadline", &p->shutdown_deadline_ns);
     pl_read_choice(r, "delivery", deliveries, &delivery);
-    if (delivery != PL_AT_LEAST_ONCE)
-        pl_diags_error(r->diags, pl_read_node(r, "delivery", NULL),
-                       "delivery: exactly_once is not available yet; at_least_once is what there is");
+    p->delivery = (pl_delivery)delivery;
+    read_commit_every(p, r);
     pl_read_choice(r, "scheduler", schedulers, &scheduler);
     p->scheduler = (pl_scheduler)scheduler;
     pl_read_integer(r, "seed", 0, INT64_MAX, &p->seed);

@@ -10,7 +10,7 @@ enum { PL_RETRY_CIRCUIT = 5 };
 typedef enum { PL_VALIDATE_FULL, PL_VALIDATE_TOUCHED } pl_validate;
 typedef enum { PL_STATE_NONE, PL_STATE_DURABLE, PL_STATE_REBUILD } pl_state_kind;
 typedef enum { PL_SCHEDULER_THREADS, PL_SCHEDULER_SEEDED } pl_scheduler;
-typedef enum { PL_AT_LEAST_ONCE } pl_delivery;
+typedef enum { PL_AT_LEAST_ONCE, PL_EXACTLY_ONCE } pl_delivery;
 
 typedef struct pl_from { /* one input: `accuracy`, `accuracy.late`, `coingecko.gaps` */
     const char *name;    /* the component */
@@ -91,8 +91,9 @@ typedef struct pl_pipeline {
     int64_t memory_bytes;         /* 0: not given */
     int64_t shutdown_deadline_ns; /* default 30s */
     pl_delivery delivery;
-    pl_scheduler scheduler; /* seeded: one thread under a virtual clock, the same order on every run */
-    int64_t seed;           /* default 1 */
+    int64_t commit_every_ns; /* exactly once: how long a transaction lasts; default 1s */
+    pl_scheduler scheduler;  /* seeded: one thread under a virtual clock, the same order on every run */
+    int64_t seed;            /* default 1 */
 
     /* Each after all that it reads, else in the file's order: sources, transforms, sinks. Where there is a cycle
      * (reported), its members stand in the file's order. */

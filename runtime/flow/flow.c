@@ -30,6 +30,14 @@ void pl_flow_tell_held(pl_flow *flow)
         pl_stage_note(sink);
 }
 
+static void end_now(pl_flow *flow)
+{
+    atomic_store(&flow->stopping, true);
+    atomic_store(&flow->aborting, true);
+    if (flow->on_halt)
+        flow->on_halt(flow->self);
+}
+
 void pl_flow_halt(pl_flow *flow, const char *component, const pl_error *error)
 {
     pthread_mutex_lock(&flow->halt_lock);
@@ -43,8 +51,13 @@ void pl_flow_halt(pl_flow *flow, const char *component, const pl_error *error)
     if (!first)
         return;
     pl_log(PL_ERROR, component, "%s; the pipeline stops", error->message);
-    atomic_store(&flow->stopping, true);
-    atomic_store(&flow->aborting, true);
-    if (flow->on_halt)
-        flow->on_halt(flow->self);
+    end_now(flow);
+}
+
+void pl_flow_start_over(pl_flow *flow, const char *component, const pl_error *error)
+{
+    if (atomic_load(&flow->aborting) || atomic_exchange(&flow->start_over, true))
+        return;
+    pl_log(PL_WARN, component, "%s; the transaction is aborted: starting over from what is committed", error->message);
+    end_now(flow);
 }

@@ -20,16 +20,18 @@ typedef struct pl_flow {
     struct pl_stage *sources; /* all of them, linked by next_alike; constant once the first stage runs */
     struct pl_stage *sinks;   /* likewise */
     uint32_t sink_count;
-    _Atomic uint32_t held_sources; /* have more to hand over, but no memory or no room below */
-    _Atomic uint32_t busy_sinks;   /* have records that are not settled */
-    _Atomic bool stopping;         /* sources hand over nothing more; the rest drains */
-    _Atomic bool aborting;         /* everything ends now, settled or not */
+    _Atomic uint32_t held_sources;      /* have more to hand over, but no memory or no room below */
+    _Atomic uint32_t busy_sinks;        /* have records that are not settled */
+    _Atomic bool stopping;              /* sources hand over nothing more; the rest drains */
+    _Atomic bool aborting;              /* everything ends now, settled or not */
+    struct pl_transaction *transaction; /* NULL: at least once. Constant once the first stage runs */
+    _Atomic bool start_over; /* the transaction is lost: once this flow ended, another goes on from what is committed */
     /* The first halt wins. */
     pthread_mutex_t halt_lock;
     _Atomic bool halted;
     char halt_component[128];
     pl_error halt_error;
-    /* Told once when the flow must stop (a halt). [any] */
+    /* Told once when the flow must stop (a halt), or is to start over. [any] */
     void (*on_halt)(void *self);
     void *self;
 } pl_flow;
@@ -38,6 +40,8 @@ bool pl_flow_init(pl_flow *flow);
 void pl_flow_release(pl_flow *flow);
 /* [any] Stops the pipeline with this error, and says so. */
 void pl_flow_halt(pl_flow *flow, const char *component, const pl_error *error);
+/* [any] Ends the flow so that another can go on from what is committed, and says why. */
+void pl_flow_start_over(pl_flow *flow, const char *component, const pl_error *error);
 /* Sources are held up by what sinks have not got rid of: who says nothing now may have much to say. [any] */
 static inline bool pl_flow_stalled(const pl_flow *flow)
 {

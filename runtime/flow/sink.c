@@ -1,6 +1,7 @@
 #include <base/mem.h>
 #include <flow/dead_letter.h>
 #include <flow/sink.h>
+#include <flow/transaction.h>
 
 enum {
     PACKETS_AT_ONCE = 64, /* then what is gathered gets its turn, though `when` refuses all that comes */
@@ -126,7 +127,7 @@ static void seal_when_due(pl_sink_stage *sink, int64_t *resume_ns)
     if (!sink->gathered)
         return;
     int64_t due_ns = sink->gathered_ns + sink->setup.batch_wait_ns;
-    if (sink->ended || sink->now_ns >= due_ns) {
+    if (sink->ended || sink->now_ns >= due_ns || pl_transaction_closed(sink->stage.flow->transaction)) {
         if (!pl_sink_seal(sink))
             pl_stage_halt_no_memory(&sink->stage);
     } else if (due_ns < *resume_ns) {
@@ -159,7 +160,9 @@ static void let_plugin_work(pl_sink_stage *sink, int64_t *resume_ns)
         pl_sink_read_inbox(sink);
         if (status == PL_FAILED)
             pl_count(&sink->stage.account.errors, 1);
-        if (status == PL_FAILED && (error.error_class == PL_HALT || error.error_class == PL_BAD_CONFIG))
+        if (status == PL_FAILED && sink->setup.txn)
+            pl_sink_transaction_lost(sink, &error);
+        else if (status == PL_FAILED && (error.error_class == PL_HALT || error.error_class == PL_BAD_CONFIG))
             pl_flow_halt(sink->stage.flow, sink->stage.name, &error);
     }
     int64_t look_ns = sink->now_ns + PL_FLOW_TICK_NS;
@@ -170,8 +173,10 @@ static void let_plugin_work(pl_sink_stage *sink, int64_t *resume_ns)
 static pl_stepped work(pl_sink_stage *sink)
 {
     pl_stage *stage = &sink->stage;
-    if (atomic_load(&stage->flow->aborting))
+    if (atomic_load(&stage->flow->aborting)) {
+        pl_sink_transaction_abort(sink);
         return pl_step_done();
+    }
     int64_t resume_ns = INT64_MAX;
     if (!pl_stage_drain(stage))
         return pl_step_idle(sink->now_ns + PL_FLOW_TICK_NS);
@@ -180,7 +185,8 @@ static pl_stepped work(pl_sink_stage *sink)
     bool took = take_in(sink);
     seal_when_due(sink, &resume_ns);
     uint32_t queued = sink->queued_count;
-    pl_sink_write_queued(sink, &resume_ns);
+    if (!sink->setup.txn || pl_sink_transaction_begin(sink, &resume_ns))
+        pl_sink_write_queued(sink, &resume_ns);
     bool wrote = sink->queued_count < queued;
     let_plugin_work(sink, &resume_ns);
     pl_dead_letter_flush(stage);
@@ -188,7 +194,8 @@ static pl_stepped work(pl_sink_stage *sink)
     if (sink->busy == idle)
         atomic_fetch_add(&stage->flow->busy_sinks, idle ? UINT32_MAX : 1);
     sink->busy = !idle;
-    if (sink->ended && idle && pl_stage_inputs_ended(stage)) {
+    bool whole = !sink->setup.txn || pl_sink_transaction_end(sink, idle, &resume_ns);
+    if (sink->ended && idle && whole && pl_stage_inputs_ended(stage)) {
         pl_stage_close(stage);
         return pl_step_done();
     }

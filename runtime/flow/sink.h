@@ -17,8 +17,9 @@ typedef struct pl_sink_setup {
     size_t batch_bytes;
     int64_t batch_wait_ns; /* a batch that is not full waits so long for more */
     pl_retry_policy retry;
-    bool reject_halts; /* a refused record stops the pipeline, instead of becoming a dead letter */
-    bool dead_letters; /* this is the dead-letter sink */
+    bool reject_halts;      /* a refused record stops the pipeline, instead of becoming a dead letter */
+    bool dead_letters;      /* this is the dead-letter sink */
+    const pl_txn_sink *txn; /* NULL: at least once */
 } pl_sink_setup;
 
 typedef struct pl_load { /* memory that records stand in, shared by the writes cut from it */
@@ -75,7 +76,8 @@ typedef struct pl_sink_stage {
     pl_retry retry;
     pl_inbox inbox, working; /* working: swapped out for reading */
     bool ended;
-    bool busy; /* counted in flow->busy_sinks */
+    bool busy;               /* counted in flow->busy_sinks */
+    bool initialised, begun; /* of setup.txn */
     int64_t now_ns;
 } pl_sink_stage;
 
@@ -91,4 +93,14 @@ void pl_sink_read_inbox(pl_sink_stage *sink);
 void pl_sink_write_queued(pl_sink_stage *sink, int64_t *resume_ns);
 void pl_sink_settle(void *self, uint64_t ticket, uint32_t first, uint32_t count, const pl_error *why);
 void pl_sink_drop_writes(pl_sink_stage *sink);
+
+/* sink_transaction.c; only with setup.txn: */
+/* Makes ready for what is queued to be written. false: not now, see *resume_ns. */
+bool pl_sink_transaction_begin(pl_sink_stage *sink, int64_t *resume_ns);
+/* Commits when it is time to. idle: nothing is gathered, queued or taken. True: nothing waits to be committed. */
+bool pl_sink_transaction_end(pl_sink_stage *sink, bool idle, int64_t *resume_ns);
+/* Begun and not committed: it never will be. */
+void pl_sink_transaction_abort(pl_sink_stage *sink);
+/* A write or commit failed: the flow starts over or halts. */
+void pl_sink_transaction_lost(pl_sink_stage *sink, const pl_error *error);
 #endif

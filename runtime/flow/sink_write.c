@@ -250,6 +250,10 @@ static void apply(pl_sink_stage *sink, pl_settlement *said)
         write = write->next;
     if (!write)
         return;
+    if (said->failed && said->why.error_class == PL_RETRY && sink->setup.txn) {
+        pl_sink_transaction_lost(sink, &said->why);
+        return;
+    }
     bool refused = said->failed && said->why.error_class == PL_REJECT;
     if (refused && sink->setup.reject_halts)
         said->why.error_class = PL_HALT;
@@ -313,6 +317,10 @@ static bool split(pl_sink_stage *sink, pl_write *write, uint32_t first)
 static void failed(pl_sink_stage *sink, pl_write *write, const pl_error *error)
 {
     pl_sink_read_inbox(sink); /* what it settled before it failed */
+    if (sink->setup.txn && error->error_class == PL_RETRY) {
+        pl_sink_transaction_lost(sink, error);
+        return;
+    }
     bool known = false;
     for (pl_write *taken = sink->taken; taken; taken = taken->next)
         known = known || taken == write;

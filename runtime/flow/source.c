@@ -3,6 +3,7 @@
 #include <flow/dead_letter.h>
 #include <flow/source.h>
 #include <flow/source_buffer.h>
+#include <flow/transaction.h>
 
 enum {
     RECORD_BYTES = sizeof(pl_record) + sizeof(pl_ack), /* what a record takes beside its payload, at least */
@@ -56,7 +57,8 @@ pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name)
         return known;
     if (source->lane_count == source->lane_capacity) { /* each list has room for all */
         size_t capacity = source->lane_capacity ? source->lane_capacity * 2 : 8;
-        if (!grow(&source->lanes, capacity) || !grow(&source->out, capacity) || !grow(&source->told, capacity))
+        if (!grow(&source->lanes, capacity) || !grow(&source->out, capacity) || !grow(&source->told, capacity) ||
+            (source->txn && !grow(&source->unsought, capacity)))
             return NULL;
         source->lane_capacity = capacity;
     }
@@ -64,6 +66,10 @@ pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name)
     if (!lane)
         return NULL;
     source->lanes[source->lane_count++] = lane;
+    if (source->txn) {
+        lane->open = false; /* until it was sought */
+        source->unsought[source->unsought_count++] = lane;
+    }
     pl_source_tell_of(source, lane);
     if (source->buffer && !pl_source_buffer_adopt(source, lane))
         return NULL;
@@ -136,6 +142,16 @@ void pl_source_publish(pl_source_stage *source)
     }
     if (!pl_stage_send(stage, port, batch))
         pl_stage_halt_no_memory(&source->stage);
+}
+
+bool pl_source_hand_on(pl_source_stage *source)
+{
+    bool any = source->building || source->stage.dead_batch;
+    if (any && source->txn && !pl_source_enter(source))
+        return false;
+    pl_source_publish(source);
+    pl_dead_letter_flush(&source->stage);
+    return true;
 }
 
 /* ---- what is settled ---------------------------------------------------------------- */
@@ -234,6 +250,8 @@ bool pl_source_committed(pl_source_stage *source, pl_status status, const pl_err
 static void commit_lane(pl_source_stage *source, pl_lane *lane)
 {
     uint64_t position;
+    if (source->txn) /* the sink commits it, see pl_source_leave */
+        return;
     const pl_source *plugin = pl_instance_component(source->setup.instance)->source;
     bool commits = plugin && plugin->commit && !source->buffer;
     if (commits && pl_source_pauses_commits(source))
@@ -251,9 +269,12 @@ static void commit_lane(pl_source_stage *source, pl_lane *lane)
 void pl_source_collect(pl_source_stage *source)
 {
     size_t kept = 0;
+    for (size_t i = 0; i < source->out_count; i++)
+        collect_lane(source, source->out[i]);
+    if (source->inside)
+        pl_source_leave(source);
     for (size_t i = 0; i < source->out_count; i++) {
         pl_lane *lane = source->out[i];
-        collect_lane(source, lane);
         if (lane->commit_due && lane->open)
             commit_lane(source, lane);
         lane->listed = lane->count || (lane->commit_due && lane->open);
@@ -285,10 +306,17 @@ void pl_source_close_lane(pl_source_stage *source, uint32_t index, int64_t deadl
     pl_flow *flow = source->stage.flow;
     pl_lane *lane = pl_lane_at(&flow->lanes, index);
     *settled_position = UINT64_MAX;
+    for (size_t i = 0; i < source->unsought_count; i++)
+        if (source->unsought[i] == lane)
+            source->unsought[i] = source->unsought[--source->unsought_count];
     if (!lane || !lane->open)
         return;
     if (source->buffer) {
         pl_source_buffer_close_lane(source, lane, settled_position);
+        return;
+    }
+    if (source->txn) {
+        pl_source_close_committed(source, lane, deadline_ns, settled_position);
         return;
     }
     lane->at_end = true;
@@ -371,8 +399,7 @@ pl_status pl_source_call(pl_source_stage *source, int64_t now_ns, int64_t deadli
     pl_error error = {.struct_size = sizeof error};
     pl_retry_begin(&source->retry, stage);
     pl_status status = fill_batch(source, now_ns, deadline_ns, &error);
-    pl_source_publish(source);
-    pl_dead_letter_flush(stage);
+    (void)pl_source_hand_on(source);
     rest_memory(source, status, now_ns);
     if (status != PL_FAILED) {
         pl_retry_worked(&source->retry, stage);
@@ -394,8 +421,7 @@ void pl_source_end(pl_source_stage *source)
         source->lanes[i]->at_end = true;
         pl_source_tell_of(source, source->lanes[i]);
     }
-    pl_source_publish(source);
-    pl_dead_letter_flush(&source->stage);
+    (void)pl_source_hand_on(source);
     source->state = PL_SOURCE_DRAINS;
 }
 
@@ -406,6 +432,8 @@ bool pl_source_admitted(const pl_source_stage *source)
     const pl_memory *memory = &source->stage.flow->memory;
     const pl_account *account = &source->stage.account;
     uint64_t out = pl_source_in_flight(source);
+    if (source->txn && out > source->most_out)
+        return false;
     if (out == 0 || !pl_memory_spent(memory))
         return true;
     uint64_t mean_bytes = pl_counted(&account->bytes) / pl_counted(&account->read) + RECORD_BYTES;
@@ -421,6 +449,16 @@ void pl_source_hold_up(pl_source_stage *source, bool held)
         pl_flow_tell_held(source->stage.flow);
 }
 
+/* A plugin that waits for its next record must not keep a commit waiting. */
+static int64_t deadline(const pl_source_stage *source, int64_t now_ns)
+{
+    int64_t deadline_ns = pl_flow_deadline(source->stage.flow, now_ns);
+    if (!source->inside)
+        return deadline_ns;
+    int64_t due_ns = atomic_load(&source->stage.flow->transaction->due_ns);
+    return due_ns <= now_ns ? now_ns : due_ns < deadline_ns ? due_ns : deadline_ns;
+}
+
 static pl_stepped run(pl_source_stage *source, int64_t now_ns)
 {
     if (now_ns < source->resume_ns && !atomic_exchange(&source->woken, false))
@@ -433,17 +471,20 @@ static pl_stepped run(pl_source_stage *source, int64_t now_ns)
     if (source->held)
         return pl_step_idle(INT64_MAX);
     atomic_store(&source->waits_for_memory, false);
-    if (pl_source_call(source, now_ns, pl_flow_deadline(source->stage.flow, now_ns)) == PL_END)
+    if (pl_source_call(source, now_ns, deadline(source, now_ns)) == PL_END)
         pl_source_end(source);
     return pl_step_again();
 }
 
-uint64_t pl_source_in_flight(const pl_source_stage *source)
+uint64_t pl_source_settled(const pl_source_stage *source)
 {
     const pl_account *account = &source->stage.account;
-    uint64_t settled =
-        pl_counted(&account->delivered) + pl_counted(&account->filtered) + pl_counted(&account->dead_lettered);
-    uint64_t read = pl_counted(&account->read);
+    return pl_counted(&account->delivered) + pl_counted(&account->filtered) + pl_counted(&account->dead_lettered);
+}
+
+uint64_t pl_source_in_flight(const pl_source_stage *source)
+{
+    uint64_t settled = pl_source_settled(source), read = pl_counted(&source->stage.account.read);
     return read > settled ? read - settled : 0;
 }
 
@@ -455,7 +496,11 @@ static pl_stepped work(pl_source_stage *source, int64_t now_ns)
         return pl_step_done();
     }
     bool drained = pl_stage_drain(stage);
+    if (source->txn)
+        drained = pl_source_hand_on(source) && drained;
     pl_source_collect(source);
+    if (source->unsought_count)
+        pl_source_seek(source);
     if (source->state == PL_SOURCE_RUNS) {
         if (atomic_load(&stage->flow->stopping)) {
             if (source->buffer && !pl_source_buffer_stop(source, drained))
@@ -474,7 +519,7 @@ static pl_stepped work(pl_source_stage *source, int64_t now_ns)
         pl_stage_close(stage);
         source->state = PL_SOURCE_ENDED;
     }
-    if (source->state == PL_SOURCE_ENDED && !source->out_count)
+    if (source->state == PL_SOURCE_ENDED && !source->out_count && !source->inside)
         return pl_step_done();
     return pl_step_idle(now_ns + PL_FLOW_TICK_NS);
 }
@@ -516,6 +561,7 @@ static void release(pl_stage *stage)
     pl_free((void *)source->lanes);
     pl_free((void *)source->out);
     pl_free((void *)source->told);
+    pl_free((void *)source->unsought);
     pl_poller_release(source);
     pl_source_buffer_free(source);
     pl_stage_release_base(stage);
@@ -538,6 +584,8 @@ pl_source_stage *pl_source_stage_new(pl_flow *flow, const pl_source_setup *setup
     source->retry.policy = setup->retry;
     source->commit_retry.policy = (pl_retry_policy){.min_ns = 100000000, .max_ns = 5000000000};
     source->document = document;
+    source->txn = setup->txn;
+    source->most_out = PL_SOURCE_BATCH_RECORDS;
     pl_services services = {.self = source,
                             .emit = service_emit,
                             .lane_open = service_lane_open,

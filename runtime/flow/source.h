@@ -17,9 +17,10 @@ typedef struct pl_source_setup {
     const pl_path *time_paths; /* the first that is there is the event time */
     size_t time_count;
     pl_retry_policy retry;
-    uint32_t rank;          /* place in the pipeline file */
-    size_t share_bytes;     /* what it may have out, roughly, although the pipeline's memory is spent */
-    pl_buffer *buffer;      /* NULL: none; else the stage's own once it is made: it closes it */
+    uint32_t rank;            /* place in the pipeline file */
+    size_t share_bytes;       /* what it may have out, roughly, although the pipeline's memory is spent */
+    pl_buffer *buffer;        /* NULL: none; else the stage's own once it is made: it closes it */
+    const pl_txn_source *txn; /* NULL: at least once */
     int64_t buffer_sync_ns; /* what the source handed over waits so long for more before it is synced; 0: not at all */
     /* Asked before a position is committed; it may lower it. false: nothing is to be committed. NULL: no questions. */
     bool (*settled)(void *self, uint32_t lane, uint64_t *position);
@@ -74,6 +75,13 @@ typedef struct pl_source_stage {
     bool marks_known, marks_wanted;  /* somebody below reads how far lanes have come */
     int64_t busy_ns;                 /* when it last had something to hand over */
     bool lean;                       /* the memory of that time was given back */
+    const pl_txn_source *txn;        /* exactly once; NULL: at least once */
+    bool inside;                     /* see pl_transaction_enter */
+    uint64_t most_out;       /* inputs that may be out: what is inside must not keep a commit waiting for long */
+    uint64_t settled_before; /* when it entered */
+    int64_t entered_ns;
+    pl_lane **unsought; /* lanes that the plugin was not told yet where to go on */
+    size_t unsought_count;
 } pl_source_stage;
 
 /* NULL: no memory. The graph sets name, ports and queues; pl_stage_release_base is part of stage.release. */
@@ -81,6 +89,7 @@ pl_source_stage *pl_source_stage_new(pl_flow *flow, const pl_source_setup *setup
 /* [any] Memory came back. */
 void pl_source_memory_freed(pl_source_stage *source);
 
+uint64_t pl_source_settled(const pl_source_stage *source); /* [any] inputs */
 /* [any] Inputs handed over and not settled. */
 uint64_t pl_source_in_flight(const pl_source_stage *source);
 
@@ -125,6 +134,8 @@ bool pl_source_admitted(const pl_source_stage *source);
 void pl_source_hold_up(pl_source_stage *source, bool held);
 /* Lets the plugin hand over what it has, and deals with its failure: PL_FAILED was dealt with. */
 pl_status pl_source_call(pl_source_stage *source, int64_t now_ns, int64_t deadline_ns);
+/* Sends what was emitted, and dead letters. false: the transaction does not take it now; it is kept. */
+bool pl_source_hand_on(pl_source_stage *source);
 /* Nothing more will be handed over. */
 void pl_source_end(pl_source_stage *source);
 /* As pl_source.next, for a poller. */
@@ -132,4 +143,14 @@ pl_status pl_poller_next(pl_source_stage *source, int64_t now_ns, int64_t *resum
 /* After settled records were taken back: commits the ticks that are settled. */
 void pl_poller_collect(pl_source_stage *source);
 void pl_poller_release(pl_source_stage *source);
+
+/* source_transaction.c; only with source->txn: */
+/* As pl_transaction_enter. */
+bool pl_source_enter(pl_source_stage *source);
+/* Leaves the transaction once the gate is closed and all that was handed over is settled. */
+void pl_source_leave(pl_source_stage *source);
+/* Tells the plugin where its new lanes go on, as far as that is known. */
+void pl_source_seek(pl_source_stage *source);
+/* As pl_source_close_lane: what the lane handed over is committed before, or the flow starts over. */
+void pl_source_close_committed(pl_source_stage *source, pl_lane *lane, int64_t deadline_ns, uint64_t *settled_position);
 #endif

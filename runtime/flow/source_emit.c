@@ -5,6 +5,7 @@
 #include <flow/dead_letter.h>
 #include <flow/source.h>
 #include <flow/source_buffer.h>
+#include <flow/transaction.h>
 #include <inttypes.h>
 #include <record/encode.h>
 
@@ -113,6 +114,7 @@ bool pl_source_batch_full(const pl_source_stage *source)
     const pl_flow_batch *batch = source->building;
     bool stopping = atomic_load_explicit(&source->stage.flow->stopping, memory_order_relaxed);
     return (stopping && !source->buffer) || source->stage.outbox ||
+           pl_transaction_closed(source->stage.flow->transaction) ||
            (batch &&
             (batch->count >= PL_SOURCE_BATCH_RECORDS || pl_arena_bytes(batch->arena) >= PL_SOURCE_BATCH_BYTES));
 }

@@ -46,6 +46,13 @@ static pl_status on_defer(void *self, int64_t at_unix_ns, pl_str key, int ref, p
 {
     pl_transform_stage *transform = self;
     pl_call *call = &transform->call;
+    if (transform->stage.flow->transaction) { /* it would keep the transaction open until the watermark moves */
+        (void)pl_fail(error, PL_HALT,
+                      "defer keeps a record beyond its transaction, so it can't be had with "
+                      "delivery: exactly_once");
+        pl_flow_halt(transform->stage.flow, transform->stage.name, error);
+        return PL_FAILED;
+    }
     at_unix_ns = at_unix_ns == INT64_MAX ? at_unix_ns - 1 : at_unix_ns; /* the end of time itself means "never" */
     bool known = pl_defers_find(&transform->defers, at_unix_ns, key) != NULL;
     for (size_t i = 0; !known && i < call->defer_count; i++)

@@ -1,4 +1,5 @@
 /* The sums that must come out. */
+#include <flow/transaction.h>
 #include <graph/graph.h>
 
 static uint64_t held_by(const pl_node_plan *node, const pl_stage *stage)
@@ -26,7 +27,8 @@ static uint64_t held_by(const pl_node_plan *node, const pl_stage *stage)
     return held;
 }
 
-pl_counts pl_node_counts(const pl_graph *graph, const pl_node_plan *node)
+/* Of this graph alone. */
+static pl_counts counts_of(const pl_graph *graph, const pl_node_plan *node)
 {
     pl_counts sum = {0};
     uint64_t held = 0;
@@ -52,10 +54,36 @@ pl_counts pl_node_counts(const pl_graph *graph, const pl_node_plan *node)
     return sum;
 }
 
+pl_counts pl_node_counts(const pl_graph *graph, const pl_node_plan *node)
+{
+    pl_counts sum = counts_of(graph, node);
+    const pl_counts *before = &node->before, *committed = &node->committed;
+    if (graph->flow.transaction && pl_graph_ended(graph) && pl_transaction_dirty(graph->flow.transaction)) {
+        /* What was settled since the last commit was aborted with it. */
+        sum.delivered = committed->delivered;
+        sum.filtered = committed->filtered;
+        sum.dead_lettered = committed->dead_lettered;
+        sum.in_flight = sum.read - sum.delivered - sum.filtered - sum.dead_lettered;
+    }
+    sum.read += before->read;
+    sum.delivered += before->delivered;
+    sum.filtered += before->filtered;
+    sum.dead_lettered += before->dead_lettered;
+    sum.born += before->born;
+    sum.replayed += before->replayed;
+    sum.retries += before->retries;
+    sum.errors += before->errors;
+    sum.bytes += before->bytes;
+    sum.circuit_opened += before->circuit_opened;
+    if (before->newest_unix_ns > sum.newest_unix_ns)
+        sum.newest_unix_ns = before->newest_unix_ns;
+    return sum;
+}
+
 bool pl_graph_balanced(const pl_graph *graph)
 {
     for (size_t i = 0; i < graph->node_count; i++) {
-        pl_counts counts = pl_node_counts(graph, &graph->nodes[i]);
+        pl_counts counts = counts_of(graph, &graph->nodes[i]);
         if (counts.read != counts.delivered + counts.filtered + counts.dead_lettered + counts.in_flight)
             return false;
     }

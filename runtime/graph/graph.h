@@ -26,6 +26,13 @@ typedef struct pl_graph_setup {
     const pl_graph_replay *replay; /* NULL: the sources run. Else they do not, and dead letters are put back */
 } pl_graph_setup;
 
+typedef struct pl_counts {
+    uint64_t read, delivered, filtered, dead_lettered, in_flight, born, replayed, retries, errors, bytes;
+    uint64_t circuit_opened; /* sources, sinks: how often */
+    pl_circuit circuit;
+    int64_t newest_unix_ns; /* sources */
+} pl_counts;
+
 /* One component at work. */
 typedef struct pl_node_plan {
     const pl_component_spec *spec; /* NULL: the dead-letter sink the runtime provides */
@@ -41,6 +48,8 @@ typedef struct pl_node_plan {
     pl_path *time_paths;
     uint32_t *upstream; /* ranks of the sources above */
     size_t upstream_count;
+    pl_counts before;    /* of the graphs that this one goes on for, see pl_graph_start_over */
+    pl_counts committed; /* exactly once: as of the last commit; written by the sink's thread */
 } pl_node_plan;
 
 typedef struct pl_graph_back { /* of a replay */
@@ -69,6 +78,8 @@ typedef struct pl_graph {
     size_t queue_count, queue_capacity;
     struct pl_driver *driver;
     pl_graph_back back;
+    pl_txn txn;            /* what plugins are given, exactly once */
+    _Atomic uint32_t lost; /* transactions, since the last that was committed */
 } pl_graph;
 
 /* Loads plugins, checks all options and scripts; makes nothing and connects nowhere. All mistakes go to diags. A graph
@@ -95,6 +106,16 @@ void pl_graph_abort(pl_graph *graph);
 /* Waits for the threads; after an abort, or once it ended. */
 void pl_graph_join(pl_graph *graph);
 
+/* ---- exactly once -------------------------------------------------------------------- */
+
+/* [any] A transaction was lost: once the graph ended, it is to start over. */
+bool pl_graph_lost(const pl_graph *graph);
+/* How long to wait before, so that no storm comes of it. Nanoseconds. */
+int64_t pl_graph_pause(const pl_graph *graph);
+/* Puts another in the place of a graph that ended: of the same file, and with its account as of the last commit. To be
+ * opened, and started. false: it stays, for diags has mistakes in scripts that were changed since, or no memory. */
+bool pl_graph_start_over(pl_graph **graph, pl_diags *diags);
+
 /* ---- driving: the seeded scheduler ---------------------------------------------------- */
 
 /* Runs to the end in this thread, under a virtual clock. `stop` (may be NULL) is asked now and then. PL_FAILED: the
@@ -103,12 +124,6 @@ pl_status pl_graph_run_seeded(pl_graph *graph, uint64_t seed, bool (*stop)(void 
 
 /* ---- the account ------------------------------------------------------------------------ */
 
-typedef struct pl_counts {
-    uint64_t read, delivered, filtered, dead_lettered, in_flight, born, replayed, retries, errors, bytes;
-    uint64_t circuit_opened; /* sources, sinks: how often */
-    pl_circuit circuit;
-    int64_t newest_unix_ns; /* sources */
-} pl_counts;
 /* [any] Of all workers; while the graph runs in_flight is a difference, afterwards it is counted. */
 pl_counts pl_node_counts(const pl_graph *graph, const pl_node_plan *node);
 /* Once ended: read = delivered + filtered + dead_lettered + in_flight for every component. */
@@ -117,6 +132,8 @@ bool pl_graph_balanced(const pl_graph *graph);
 uint64_t pl_graph_unsettled(const pl_graph *graph);
 
 /* Between the files of this room: */
+/* A plugin's mistake, where the option stands that it names. */
+void pl_graph_report(pl_diags *diags, const pl_component_spec *spec, const pl_error *error);
 /* What plan.c checks a script with, and open.c runs it with. */
 pl_script_setup pl_graph_script_setup(pl_graph *graph, const pl_component_spec *spec, pl_diags *diags);
 pl_status pl_graph_wire(pl_graph *graph, pl_error *error);
@@ -133,6 +150,16 @@ pl_status pl_graph_begin_replay(pl_graph *graph, pl_error *error); /* the data_d
 pl_status pl_graph_find_letters(pl_graph *graph, pl_error *error); /* the dead-letter sink is open. PL_END: see open */
 pl_stage *pl_graph_open_router(pl_graph *graph, pl_error *error);
 void pl_graph_end_replay(pl_graph *graph);
+/* exactly_once.c: */
+/* Says what in the file can't be had exactly once. */
+void pl_graph_check_exactly_once(const pl_graph *graph, pl_diags *diags);
+/* The node takes part in the transactions. */
+bool pl_graph_transactional(const pl_graph *graph, const pl_node_plan *node);
+/* Its extension "pl.txn/1"; NULL: at least once. */
+const void *pl_graph_txn_of(const pl_graph *graph, const pl_node_plan *node);
+pl_status pl_graph_open_transaction(pl_graph *graph, pl_error *error); /* before the nodes are opened */
+void pl_graph_bind_transaction(pl_graph *graph);                       /* after */
+
 /* After the instances are destroyed: until then a plugin's own threads may wake its stage. */
 void pl_graph_free_driver(pl_graph *graph);
 uint32_t pl_graph_stage_count(const pl_graph *graph);

@@ -3,6 +3,7 @@
 #include <base/log.h>
 #include <base/mem.h>
 #include <base/str.h>
+#include <flow/transaction.h>
 #include <graph/graph.h>
 
 enum { SINK_BATCH_RECORDS = 2000, SINK_BATCH_BYTES = 4 << 20, BUDGET_MIN_BYTES = 1 << 20, BUDGET_MAX_BYTES = 64 << 20 };
@@ -48,7 +49,8 @@ static pl_status open_instance(pl_graph *graph, pl_node_plan *node, pl_error *er
                                .config = node->config,
                                .clock = graph->flow.clock,
                                .data_dir = graph->setup.replay ? graph->back.dir : graph->data_dir,
-                               .budget_bytes = budget_of(graph)};
+                               .budget_bytes = budget_of(graph),
+                               .txn = pl_graph_transactional(graph, node) ? &graph->txn : NULL};
     node->instance = pl_instance_new(&setup, error);
     return node->instance ? PL_OK : PL_FAILED;
 }
@@ -108,6 +110,7 @@ static pl_stage *open_source(pl_graph *graph, pl_node_plan *node, pl_error *erro
                              .retry = retry_of(spec),
                              .rank = (uint32_t)(node - graph->nodes),
                              .share_bytes = share_of(graph),
+                             .txn = pl_graph_txn_of(graph, node),
                              .buffer_sync_ns = spec->buffer.sync_ns};
     if (open_buffer(graph, node, &setup.buffer, error) != PL_OK)
         return NULL;
@@ -138,6 +141,7 @@ static pl_stage *open_sink(pl_graph *graph, pl_node_plan *node, pl_error *error)
         .retry = retry_of(spec),
         .reject_halts = given && spec->reject_halts,
         .dead_letters = node == &graph->nodes[graph->dead_letter],
+        .txn = pl_graph_txn_of(graph, node),
     };
     return (pl_stage *)pl_sink_stage_new(&graph->flow, &setup, node->name, error);
 }
@@ -240,6 +244,8 @@ pl_status pl_graph_open(pl_graph *graph, const char **component, pl_error *error
     if (take_data_dir(graph, error) != PL_OK)
         return PL_FAILED;
     flow->data_dir = graph->data_dir;
+    if (pl_graph_open_transaction(graph, error) != PL_OK)
+        return PL_FAILED;
     if (!graph->nodes[graph->dead_letter].spec && pl_graph_provide_dead_letter(graph, NULL) != PL_OK)
         return pl_fail(error, PL_HALT, "the default dead letter can't be made");
     for (size_t i = 0; i < graph->node_count; i++) {
@@ -254,6 +260,7 @@ pl_status pl_graph_open(pl_graph *graph, const char **component, pl_error *error
             return PL_FAILED;
     }
     *component = "";
+    pl_graph_bind_transaction(graph);
     return pl_graph_wire(graph, error);
 }
 
@@ -299,6 +306,7 @@ void pl_graph_free(pl_graph **graph)
     for (size_t i = 0; i < gone->queue_count; i++)
         pl_free(gone->queues[i]);
     pl_free((void *)gone->queues);
+    pl_transaction_free(&gone->flow.transaction);
     if (gone->flow_ready)
         pl_flow_release(&gone->flow);
     if (gone->lock_fd >= 0)

@@ -23,7 +23,7 @@ pl_option_table pl_graph_options(const pl_component *component)
     return (pl_option_table){component->options, component->option_count, component->option_size};
 }
 
-static void report(pl_diags *diags, const pl_component_spec *spec, const pl_error *error)
+void pl_graph_report(pl_diags *diags, const pl_component_spec *spec, const pl_error *error)
 {
     const pl_node *at = error->option[0] ? pl_options_locate(spec->with, error->option) : NULL;
     pl_diags_error(diags, at ? at : spec->key, "%s", error->message);
@@ -67,7 +67,7 @@ static void plan_plugin(pl_graph *graph, pl_node_plan *node, pl_diags *diags)
                                    diags))
         return;
     if (component->check && component->check(node->config, &error) != PL_OK) {
-        report(diags, spec, &error);
+        pl_graph_report(diags, spec, &error);
         return;
     }
     node->component = component;
@@ -357,6 +357,7 @@ pl_graph *pl_graph_plan(const pl_graph_setup *setup, pl_diags *diags)
     }
     if (setup->pipeline->dead_letter < 0)
         (void)pl_graph_provide_dead_letter(graph, diags);
+    pl_graph_check_exactly_once(graph, diags);
     check_defaults(graph, diags);
     if (setup->replay)
         pl_graph_plan_replay(graph, diags);

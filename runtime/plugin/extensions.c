@@ -121,5 +121,7 @@ const void *pl_host_extension(const pl_host *host, const char *id)
         return &budget;
     if (strcmp(id, "pl.store/1") == 0 && pl_instance_of(host)->data_dir)
         return &store;
+    if (strcmp(id, "pl.txn/1") == 0)
+        return pl_instance_of(host)->txn;
     return NULL;
 }

@@ -36,6 +36,7 @@ struct pl_instance {
     const pl_clock *clock;
     const char *data_dir;
     size_t budget_bytes;
+    const pl_txn *txn;
     pl_services services;
     pl_http_client *http;
     pl_metrics metrics;

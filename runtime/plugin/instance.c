@@ -102,6 +102,7 @@ pl_instance *pl_instance_new(const pl_instance_setup *setup, pl_error *error)
         instance->clock = setup->clock;
         instance->data_dir = setup->data_dir;
         instance->budget_bytes = setup->budget_bytes;
+        instance->txn = setup->txn;
         instance->rendered = PL_BUF(PL_INSTANCE_RENDER_MAX);
         instance->stored = PL_BUF(PL_INSTANCE_STORE_MAX + 512);
         instance->document = pl_document_new();

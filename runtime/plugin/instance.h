@@ -22,6 +22,7 @@ typedef struct pl_instance_setup {
     const pl_clock *clock;
     const char *data_dir; /* for pl.store/1; NULL: not available */
     size_t budget_bytes;
+    const pl_txn *txn; /* for pl.txn/1; NULL: not available */
 } pl_instance_setup;
 
 typedef struct pl_instance pl_instance;

@@ -83,7 +83,7 @@ def read(page, text):
 
 # ---- pipeline files that are only a part ------------------------------------------------------------------------------
 
-TOP = ("pipeline", "include", "defaults", "data_dir", "memory", "delivery", "dead_letter", "shutdown_deadline", "scheduler",
+TOP = ("pipeline", "include", "defaults", "data_dir", "memory", "delivery", "commit_every", "dead_letter", "shutdown_deadline", "scheduler",
        "seed", "sources", "transforms", "sinks", "tests", "alerts")
 
 

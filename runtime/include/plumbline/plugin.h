@@ -316,8 +316,9 @@ typedef struct pl_rewind { /* "pl.rewind/1": for `state: { rebuild: 3h }` */
  *
  * The core asks each source and the one sink for "pl.txn/1", and gives them the host's "pl.txn/1". When a commit is
  * due, sources hand over nothing more until all that they handed over is settled; in a transaction that means written,
- * not yet visible. So a transaction holds all that came of its inputs. After a PL_RETRY of write, flush, settle, begin
- * or commit the core calls abort, destroys the instances, and starts over with new ones from what is committed. */
+ * not yet visible. So a transaction holds all that came of its inputs. After a PL_RETRY of write, flush, settle or
+ * commit the core calls abort, destroys the instances, and starts over with new ones from what is committed; init,
+ * position and begin it calls again. */
 typedef struct pl_txn_position { /* frozen */
     pl_str lane;                 /* its name, as lane_open was given it */
     uint64_t position;           /* the last that is settled in it */
@@ -328,8 +329,8 @@ enum {
 };
 typedef struct pl_txn_sink { /* "pl.txn/1" of a sink */
     uint32_t struct_size, flags;
-    /* [worker] Before the first write of a transaction, and before a commit without writes. PL_AGAIN: not yet, wait for
-     * wake or a tick. Where the store has it so, a transaction that a former instance left open is aborted here. */
+    /* [worker] Before the first write of a transaction, and before a commit without writes. PL_AGAIN: not yet, called
+     * again within a tick. */
     pl_status (*begin)(void *self, pl_error *);
     /* [worker] After flush said PL_OK, with each lane that has a new position, once. PL_AGAIN: deadline passed; called
      * again with the same. PL_RETRY: aborted, or nobody knows: the core starts over. PL_HALT: fenced by another
@@ -345,6 +346,9 @@ typedef struct pl_txn_sink { /* "pl.txn/1" of a sink */
      * source_config is of the same plugin's source. PL_BAD_CONFIG says why not; the option is the sink's. May be NULL.
      */
     pl_status (*check)(const void *config, const void *source_config, pl_error *);
+    /* [worker] Once, before all other calls: ends what a former instance left open, so that it can neither be committed
+     * later nor hide what was. PL_AGAIN: not yet, called again within a tick. May be NULL. */
+    pl_status (*init)(void *self, pl_error *);
 } pl_txn_sink;
 typedef struct pl_txn_source {   /* "pl.txn/1" of a source */
     uint32_t struct_size, flags; /* flags: 0 */

@@ -162,13 +162,29 @@ static void eight_mistakes_are_eight_messages(void **unused)
                       NULL});
 }
 
+static void commits_are_for_transactions(void **unused)
+{
+    (void)unused;
+    expect_errors("commit_every: 1s\n"
+                  "sources: { a: { plugin: p } }\n"
+                  "sinks: { b: { plugin: p, from: a } }\n",
+                  (const char *const[]){"p.yaml:1:1: commit_every is how long a transaction lasts: it needs delivery: "
+                                        "exactly_once",
+                                        NULL});
+    expect_errors("delivery: exactly_once\n"
+                  "commit_every: 31s\n"
+                  "sources: { a: { plugin: p } }\n"
+                  "sinks: { b: { plugin: p, from: a } }\n",
+                  (const char *const[]){"p.yaml:2:15: commit_every is between 10ms and 30s", NULL});
+}
+
 static void wrong_top_keys_are_told(void **unused)
 {
     (void)unused;
     expect_errors("pipeline: Not a name\n"
                   "memory: [1]\n"
                   "shutdown_deadline: 5\n"
-                  "delivery: exactly_once\n"
+                  "delivery: exactly_twice\n"
                   "scheduler: thread\n"
                   "seed: -1\n"
                   "dead_letter: nome\n"
@@ -181,7 +197,7 @@ static void wrong_top_keys_are_told(void **unused)
                       "p.yaml:2:9: memory of the pipeline is a size, not a list",
                       "p.yaml:3:20: shutdown_deadline of the pipeline: a duration needs a unit, such as 200ms, 30s, "
                       "5m, 1h30m; found '5'",
-                      "p.yaml:4:11: delivery: exactly_once is not available yet; at_least_once is what there is",
+                      "p.yaml:4:11: delivery of the pipeline can't be 'exactly_twice' [did you mean 'exactly_once'?]",
                       "p.yaml:5:12: scheduler of the pipeline can't be 'thread' [did you mean 'threads'?]",
                       "p.yaml:6:7: seed of the pipeline is a whole number from 0 to 9223372036854775807; found '-1'",
                       "p.yaml:7:14: dead_letter: there is no sink 'nome' [did you mean 'none'?]",
@@ -542,6 +558,7 @@ int main(void)
         cmocka_unit_test(what_is_not_given_has_its_default),
         cmocka_unit_test(eight_mistakes_are_eight_messages),
         cmocka_unit_test(wrong_top_keys_are_told),
+        cmocka_unit_test(commits_are_for_transactions),
         cmocka_unit_test(wrong_components_are_told),
         cmocka_unit_test(wrong_transforms_are_told),
         cmocka_unit_test(a_slip_of_the_pen_is_one_mistake),

@@ -64,7 +64,7 @@ void kit_close(kit *k)
     }
     for (size_t i = 0; i < k->queue_count; i++)
         pl_free(k->queues[i]);
-    if (!atomic_load(&k->flow.halted)) /* else the process ends with what its records still held */
+    if (!atomic_load(&k->flow.aborting)) /* else it ends with what its records still held */
         assert_int_equal(atomic_load(&k->flow.memory.used), 0);
     pl_flow_release(&k->flow);
     pl_log_setup(PL_LOG_TEXT, PL_INFO, NULL);
