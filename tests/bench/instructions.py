@@ -132,8 +132,14 @@ def limit(directory, files):
     return sum(cost for (name, _, _), cost in found.items() if name == str(program))
 
 
-def ours(object_name):
-    return object_name.startswith(str(BUILD) + "/")
+def ours(name, file):
+    """Compiled by this build: what an archive brought into an object of ours (Lua) has no sources here."""
+    return name.startswith(str(BUILD) + "/") and file != "???"
+
+
+def library(name):
+    """What a library's instructions stand under."""
+    return "linked in: Lua" if name.startswith(str(BUILD) + "/") else pathlib.Path(name).name.split(".so")[0] or "?"
 
 
 def stage_of(file, function):
@@ -146,10 +152,10 @@ def by_stage(found):
     """({stage: instructions per record in our objects}, {library: the same})"""
     stages, libraries = collections.Counter(), collections.Counter()
     for (name, file, function), cost in found.items():
-        if ours(name):
+        if ours(name, file):
             stages[stage_of(file, function)] += cost
         else:
-            libraries[pathlib.Path(name).name.split(".so")[0] or "?"] += cost
+            libraries[library(name)] += cost
     return stages, libraries
 
 
@@ -198,7 +204,7 @@ def published(found, stages, libraries, count):
     named = [item for item in found.items() if not item[0][2].startswith("0x")]   # Debian's Lua is stripped
     for (name, file, function), cost in sorted(named, key=lambda item: -item[1])[:count]:
         short = function.split("(")[0]
-        where = pathlib.Path(file if ours(name) else name).name
+        where = pathlib.Path(file if ours(name, file) else name).name
         lines.append(f"| `{short}` | {where} | {cost:,.0f} |")
     return "\n".join(lines)
 
@@ -224,7 +230,7 @@ def check(args, directory, files):
     show("libraries", libraries, total)
     print(f"  {'all':<36} {total:8,.0f}")
     for (name, file, function), cost in sorted(found.items(), key=lambda item: -item[1])[:args.functions]:
-        print(f"  {cost:8,.0f} {function} ({pathlib.Path(file if ours(name) else name).name})")
+        print(f"  {cost:8,.0f} {function} ({pathlib.Path(file if ours(name, file) else name).name})")
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     if args.publish:
         sys.path.insert(0, str(HERE))
