@@ -138,7 +138,7 @@ static pl_status check_source(const void *config, pl_error *error)
         (void)snprintf(error->option, sizeof error->option, "group");
         return pl_fail(error, PL_BAD_CONFIG, "the group has no name");
     }
-    if (strcmp(source->copartitioned, "true") == 0 && kafka_copartition_check(source, error) != PL_OK)
+    if (kafka_copartition_wanted(source, false) && kafka_copartition_check(source, error) != PL_OK)
         return PL_FAILED;
     return checked(kafka_source_conf(source, NULL, error));
 }

@@ -26,6 +26,12 @@ static void add_property(listing *l, const char *name, const char *value, const 
     l->properties[l->count++] = (pl_property){name, value, option, flags};
 }
 
+/* A setting without a value arrives as NULL. */
+static const char *value_of(const kafka_property *setting)
+{
+    return setting->value ? setting->value : "";
+}
+
 /* What `create_topic` declares. */
 static void list_declared(listing *l, const kafka_common *common)
 {
@@ -37,7 +43,7 @@ static void list_declared(listing *l, const kafka_common *common)
     add_property(l, "replication", l->replication, "create_topic.replication", 0);
     for (size_t i = 0; i < create->config.count && i < CONFIGS_MAX; i++) {
         (void)snprintf(l->options[i], sizeof l->options[i], "create_topic.config[\"%.40s\"]", settings[i].key);
-        add_property(l, settings[i].key, settings[i].value, l->options[i], 0);
+        add_property(l, settings[i].key, value_of(&settings[i]), l->options[i], 0);
     }
 }
 
@@ -236,7 +242,7 @@ static pl_status add_settings(listing *l, const struct kafka_create_topic *creat
     const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resources[0], &count);
     for (size_t i = 0; i < create->config.count && i < CONFIGS_MAX; i++) {
         const char *value = setting_named(entries, count, settings[i].key);
-        bool same = value && strcmp(value, settings[i].value) == 0;
+        bool same = value && strcmp(value, value_of(&settings[i])) == 0;
         add_property(l, settings[i].key, value, NULL, same ? 0 : PL_PROPERTY_FIXED);
     }
     return PL_OK;

@@ -353,7 +353,7 @@ static pl_status source_commit(void *self, uint32_t lane, uint64_t position, pl_
 
 const pl_source kafka_source = {
     .struct_size = sizeof(pl_source),
-    .flags = PL_SOURCE_REPLAYS,
+    .flags = PL_SOURCE_REPLAYS | PL_SOURCE_SHARES,
     .next = source_next,
     .commit = source_commit,
 };

@@ -31,10 +31,9 @@ void pl_graph_report(pl_diags *diags, const pl_component_spec *spec, const pl_er
 
 /* A lane that goes to another instance would leave its rest in the buffer here: delivered late, beside its new owner.
  */
-static void check_buffer(const pl_plugin *plugin, const pl_component *component, const pl_component_spec *spec,
-                         pl_diags *diags)
+static void check_buffer(const pl_component *component, const pl_component_spec *spec, pl_diags *diags)
 {
-    if (spec->buffer.given && pl_plugin_offer(plugin, component, "pl.rewind/1"))
+    if (spec->buffer.given && component->source && (component->source->flags & PL_SOURCE_SHARES))
         pl_diags_error(diags, spec->buffer.node,
                        "source '%s' needs no buffer: plugin %s reads again what was not delivered, and what waits in a "
                        "buffer would stay here when its partition goes to another instance",
@@ -71,7 +70,7 @@ static void plan_plugin(pl_graph *graph, pl_node_plan *node, pl_diags *diags)
         return;
     }
     node->component = component;
-    check_buffer(plugin, component, spec, diags);
+    check_buffer(component, spec, diags);
 }
 
 /* A script's message begins with PATH:LINE: - that becomes the place. */

@@ -21,7 +21,7 @@
  *
  * Changelog
  *   0.3  pl.txn/1 of the host, of sources and of sinks; pl_component.extension may be asked with self NULL;
- *        pl.readback/1 of sinks; pl.provision/1.
+ *        pl.readback/1 of sinks; pl.provision/1; PL_SOURCE_SHARES.
  *   0.2  pl_json.valid, pl_poller.commit.
  *   0.1  first version.
  */
@@ -266,8 +266,9 @@ typedef struct pl_txn { /* "pl.txn/1", since 0.3. NULL: this instance takes no p
 /* ---- What a plugin provides --------------------------------------------- */
 
 enum {
-    PL_SOURCE_REPLAYS = 1u << 0, /* after a restart it hands over again what was not committed */
-    PL_SINK_IDEMPOTENT = 1u << 1 /* writing a record twice leaves one */
+    PL_SOURCE_REPLAYS = 1u << 0,  /* after a restart it hands over again what was not committed */
+    PL_SINK_IDEMPOTENT = 1u << 1, /* writing a record twice leaves one */
+    PL_SOURCE_SHARES = 1u << 2    /* since 0.3: lanes go to other instances and come back, so no rest may stay here */
 };
 typedef struct pl_source {
     uint32_t struct_size, flags; /* PL_SOURCE_* */
@@ -394,7 +395,7 @@ typedef struct pl_resource {
     const char *kind, *name;     /* "topic", "api_price" */
     const char *place;           /* which server; kind, name and place alike: one thing, whichever component says so */
     const char *option;          /* where the config names it: "topics[0]" */
-    const char *relies;          /* what goes wrong when it grows rests on this: "key: pair"; NULL: nothing known */
+    const char *relies;          /* what of the config rests on the number of its parts: "key: pair"; NULL: nothing */
     const pl_property *properties;
     uint32_t property_count;
 } pl_resource;

@@ -150,6 +150,64 @@ static void source_waits_for_a_broker_and_ends_when_told(void **state)
     stub_close(&host);
 }
 
+static void joined_topics_want_the_strategy_that_keeps_a_key_together(void **state)
+{
+    (void)state;
+    const char *const parted = "librdkafka: { partition.assignment.strategy: roundrobin }";
+    char with[256];
+    (void)snprintf(with, sizeof with, "{ " NOBODY ", topics: [a, b], group: g, copartitioned: true, %s }", parted);
+    refused(STUB_SOURCE, with, "librdkafka[\"partition.assignment.strategy\"]", "strategy range");
+    (void)snprintf(with, sizeof with, "{ " NOBODY ", topics: [a], group: g, copartitioned: true, %s }", parted);
+    accepted(STUB_SOURCE, with);
+    (void)snprintf(with, sizeof with, "{ " NOBODY ", topics: [a, b], group: g, %s }", parted);
+    accepted(STUB_SOURCE, with); /* auto: until a state is to be rebuilt */
+}
+
+/* ---- "pl.provision/1" -------------------------------------------------------------- */
+
+/* A line a resource: flags, name, and properties with the option they come from. */
+static void note(void *to, const pl_resource *said)
+{
+    char *text = to;
+    size_t used = strlen(text);
+    used += (size_t)snprintf(text + used, 1024 - used, "%u %s %s %s %s:", said->flags, said->kind, said->place,
+                             said->name, said->relies ? said->relies : "-");
+    for (uint32_t i = 0; i < said->property_count; i++) {
+        const pl_property *p = &said->properties[i];
+        used += (size_t)snprintf(text + used, 1024 - used, " %s=%s@%s/%u", p->name, p->value, p->option, p->flags);
+    }
+    (void)snprintf(text + used, 1024 - used, "\n");
+}
+
+static void lists(stub_side side, const char *with, const char *expected)
+{
+    char text[1024] = "";
+    stub *host = stub_open("kafka", side);
+    stub_create(host, with);
+    const pl_provision *provision = host->component->extension(NULL, "pl.provision/1");
+    assert_non_null(provision);
+    assert_int_equal(provision->list(host->config, note, text, &host->error), PL_OK);
+    assert_string_equal(text, expected);
+    stub_close(&host);
+}
+
+static void topics_are_listed_as_the_config_declares_them(void **state)
+{
+    (void)state;
+    lists(STUB_SOURCE,
+          "{ brokers: [a:1, b:2], topics: [x, ^y], group: g, create_topic: { partitions: 3, config: { r.ms: 5 } } }",
+          "1 topic a:1,b:2 x -: partitions=3@create_topic.partitions/1 replication=1@create_topic.replication/0 "
+          "r.ms=5@create_topic.config[\"r.ms\"]/0\n"
+          "2 topic a:1,b:2 ^y -: partitions=3@create_topic.partitions/1 replication=1@create_topic.replication/0 "
+          "r.ms=5@create_topic.config[\"r.ms\"]/0\n");
+    lists(STUB_SOURCE, "{ " NOBODY ", topics: [x], group: g, copartitioned: false }", "4 topic 127.0.0.1:1 x -:\n");
+    lists(STUB_SINK, "{ " NOBODY ", topic: x, key: pair }",
+          "0 topic 127.0.0.1:1 x key: pair: partitioner=murmur2_random@partitioner/9\n");
+    lists(STUB_SINK, "{ " NOBODY ", topic: \"x.{pair}\", create_topic: {} }",
+          "2 topic 127.0.0.1:1 x.{pair} -: partitions=1@create_topic.partitions/1 "
+          "replication=1@create_topic.replication/0 partitioner=murmur2_random@partitioner/9\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +215,8 @@ int main(void)
         cmocka_unit_test(what_delivery_rests_on_cannot_be_changed),
         cmocka_unit_test(settings_that_change_nothing_are_accepted),
         cmocka_unit_test(names_of_topics_are_checked),
+        cmocka_unit_test(joined_topics_want_the_strategy_that_keeps_a_key_together),
+        cmocka_unit_test(topics_are_listed_as_the_config_declares_them),
         cmocka_unit_test(scram_is_warned_of_by_version),
         cmocka_unit_test(nobody_answers_and_that_is_said_once),
         cmocka_unit_test(source_waits_for_a_broker_and_ends_when_told),
