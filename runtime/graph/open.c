@@ -66,7 +66,7 @@ static size_t share_of(const pl_graph *graph)
 
 static pl_retry_policy retry_of(const pl_component_spec *spec)
 {
-    if (!spec)
+    if (!spec || !spec->retry.min_ns) /* none of the file's */
         return (pl_retry_policy){.min_ns = 100000000, .max_ns = 30000000000, .circuit = PL_RETRY_CIRCUIT};
     return (pl_retry_policy){.min_ns = spec->retry.min_ns,
                              .max_ns = spec->retry.max_ns,

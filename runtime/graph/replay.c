@@ -79,8 +79,6 @@ void pl_graph_plan_replay(pl_graph *graph, pl_diags *diags)
     if (!spec)
         return;
     *spec = (pl_component_spec){.kind = PL_KIND_SOURCE, .name = READER, .codec = PL_CODEC_BYTES};
-    spec->retry.min_ns = 100000000;
-    spec->retry.max_ns = 30000000000;
     graph->back.router = &graph->nodes[graph->node_count - 2]; /* first: the reader asks it what is settled */
     graph->back.reader = &graph->nodes[graph->node_count - 1];
     *graph->back.router = (pl_node_plan){.name = ROUTER, .kind = PL_KIND_TRANSFORM, .worker_count = 1};

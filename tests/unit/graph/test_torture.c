@@ -104,11 +104,14 @@ void _ZdaPvm(void *memory, size_t size)
 
 /* ---- one life ---------------------------------------------------------------------------- */
 
-enum { RECORDS = 24, LIVES_MAX = 20000 };
+enum { RECORDS = 24, LETTERS = 40, LIVES_MAX = 20000 };
 
 static char home[] = "/tmp/plumbline-torture-XXXXXX";
 static char path[64];
 static char said[4096]; /* what was logged in this life */
+static char letters[64];
+static const pl_graph_replay put_back = {.from = letters, .reason = "why"};
+static const pl_graph_replay *replay; /* NULL: the source runs */
 
 static const char yaml[] = "pipeline: torture\n"
                            "scheduler: seeded\n"
@@ -164,6 +167,7 @@ static void clean(void)
     forget("out.jsonl");
     forget("rejected.jsonl");
     forget("state/torture/work.checkpoint");
+    forget("state/torture/replay/done");
 }
 
 static bool halted(void *self)
@@ -193,8 +197,8 @@ static bool drive(pl_graph *graph)
     assert_true(pl_graph_balanced(graph));
     assert_int_equal(pl_graph_unsettled(graph), 0);
     for (size_t i = 0; i < graph->node_count; i++)
-        if (graph->nodes[i].kind == PL_KIND_SOURCE)
-            assert_int_equal(pl_node_counts(graph, &graph->nodes[i]).read, RECORDS);
+        if (graph->nodes[i].kind == PL_KIND_SOURCE && graph->nodes[i].worker_count)
+            assert_int_equal(pl_node_counts(graph, &graph->nodes[i]).read, replay ? LETTERS : RECORDS);
     return true;
 }
 
@@ -210,7 +214,7 @@ static bool live(void)
     pl_diags *diags = pl_diags_new();
     pl_pipeline_setup setup = {.path = path};
     pl_pipeline *pipeline = loader && diags ? pl_pipeline_load(&setup, diags) : NULL;
-    pl_graph_setup plan = {.pipeline = pipeline, .loader = loader, .data_dir = state};
+    pl_graph_setup plan = {.pipeline = pipeline, .loader = loader, .data_dir = state, .replay = replay};
     pl_graph *graph = pipeline ? pl_graph_plan(&plan, diags) : NULL;
     bool sound = graph && pl_diags_errors(diags) == 0;
     if (diags && !graph && pipeline == NULL)
@@ -230,9 +234,8 @@ static void prepare(const char *heap)
     write_file("pipeline.yaml", text);
 }
 
-static void test_each_allocation_of_ours(void **state)
+static void fail_each_allocation(void)
 {
-    (void)state;
     prepare("64MiB");
     assert_true(live());
     int came_through = 0;
@@ -247,6 +250,20 @@ static void test_each_allocation_of_ours(void **state)
         failed += !good;
     }
     assert_true(failed > 300);
+}
+
+static void test_each_allocation_of_ours(void **state)
+{
+    (void)state;
+    fail_each_allocation();
+}
+
+static void test_each_allocation_of_a_replay(void **state)
+{
+    (void)state;
+    replay = &put_back;
+    fail_each_allocation();
+    replay = NULL;
 }
 
 #if OWN_NEW
@@ -290,21 +307,39 @@ static int set_up(void **state)
     if (!mkdtemp(home))
         return -1;
     (void)snprintf(path, sizeof path, "%s/pipeline.yaml", home);
-    static char lines[RECORDS * 96 + 1];
+    static char lines[LETTERS * 256 + 1];
     size_t used = 0;
     for (int n = 0; n < RECORDS; n++)
         used += (size_t)snprintf(
             lines + used, sizeof lines - used,
             "{\"n\":%d,\"at\":\"2026-01-01T00:00:%02dZ\",\"note\":\"\\u00e9\",\"list\":[1,{\"x\":2.50}]}\n", n, n);
     write_file("in.jsonl", lines);
+    static const char *const components[] = {"in", "work", "out", "gone"};
+    static const char *const payloads[] = {"{\"n\":7,\"at\":\"2026-01-01T00:00:00Z\"}", "{\"n\":8}", "\"torn\"", "[]",
+                                           "9"};
+    used = 0;
+    for (int n = 0; n < LETTERS; n++)
+        used += (size_t)snprintf(lines + used, sizeof lines - used,
+                                 "{\"headers\":{\"plumbline.component\":\"%s\",\"plumbline.reason\":\"why\","
+                                 "\"plumbline.id\":\"00000000000000aa-%x\",\"a\":[\"1\",null]},\"payload\":%s}\n",
+                                 components[n % 4], (unsigned)n, payloads[n % 5]);
+    (void)snprintf(letters, sizeof letters, "%s/letters.jsonl", home);
+    write_file("letters.jsonl", lines);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    static const char *const files[] = {"in.jsonl",      "pipeline.yaml", "state/torture/lock", "state/torture/store",
-                                        "state/torture", "state"};
+    static const char *const files[] = {"in.jsonl",
+                                        "letters.jsonl",
+                                        "pipeline.yaml",
+                                        "state/torture/lock",
+                                        "state/torture/store",
+                                        "state/torture/replay/lock",
+                                        "state/torture/replay",
+                                        "state/torture",
+                                        "state"};
     clean();
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         forget(files[i]);
@@ -315,6 +350,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_allocation_of_ours),
+        cmocka_unit_test(test_each_allocation_of_a_replay),
 #if OWN_NEW
         cmocka_unit_test(test_each_allocation_of_simdjson),
 #endif
