@@ -173,7 +173,8 @@ static int run(replay *r, char *const *path)
     drive->count = 1;
     pl_status opened = drive->status == PL_EXIT_DONE ? pl_drive_open(drive) : PL_FAILED;
     if (opened == PL_END)
-        (void)printf("0 dead letters: none was ever written\n");
+        (void)printf("0 dead letters: sink '%s' has written none yet (data directory %s)\n",
+                     r->graph->nodes[r->graph->dead_letter].name, r->graph->data_dir);
     if (opened == PL_OK) {
         (void)pl_drive_start(drive);
         pl_drive_watch(drive);

@@ -175,6 +175,21 @@ class Beside(support.Case):
         run.wait()
         self.assertIn("5 put back (5 delivered", run.stdout)
 
+    def test_stopped_in_the_middle_doubles_nothing(self):
+        count = 20000
+        self.write("in.jsonl", "".join(f'{{"n":{2 * n + 1}}}\n' for n in range(count)))
+        self.use_state("none")
+        self.write("once.yaml", (self.dir / "p.yaml").read_text().replace(", follow: true", ""))
+        self.plumbline("run", "once.yaml", "--log-level", "error")
+        self.assertEqual(len(self.lines("state/plumbline/job/dead_letter.jsonl")), count)
+        self.write("slow.yaml", (self.dir / "p.yaml").read_text().replace("return r end' }", "for i = 1, 3000 do end return r end' }"))
+        run = self.start("replay-dead-letter", "slow.yaml", "--set", "memory=1MiB", env={"SHUT": "2"})
+        run.wait_for(lambda: len(self.lines("out.jsonl")) > 100, 30, "lines arrive")
+        run.stop()
+        self.assertLess(len(self.lines("out.jsonl")), count)
+        self.replay()
+        self.assertEqual(sorted(record["n"] for record in self.records("out.jsonl")), [2 * n + 1 for n in range(count)])
+
     def test_every_kind_of_payload_through_a_file(self):
         payloads = [b'{"n": 1}', b' {"n":2}', b"[1,\t2]", b"text", b'"quoted"', b"12", b"null", b"\xff\x00\xfe", b"{torn", b"\\u0041\x07",
                     "\u00e9\u2028\U0001f600".encode()]

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -203,6 +204,21 @@ static void a_torn_last_line_is_cut_off(void **state)
 }
 
 /* A full disk, by RLIMIT_FSIZE: what fits is durable, what was torn is taken back, the rest comes again. */
+/* What looks torn may be a line that somebody else is writing just now. */
+static void a_last_line_is_left_to_another_writer(void **state)
+{
+    (void)state;
+    put("out", "w", "{\"a\":1}\n{\"a\":2,\"b");
+    int other = open(at("out"), O_WRONLY | O_APPEND | O_CLOEXEC);
+    assert_true(other >= 0 && flock(other, LOCK_SH) == 0);
+    stub *host = sink("{ path: %s/out }");
+    assert_int_equal(write(other, "\":3}\n", 5), 5);
+    assert_int_equal(stub_write(host, BATCH("4")), PL_OK);
+    assert_string_equal(get("out"), "{\"a\":1}\n{\"a\":2,\"b\":3}\n4\n");
+    stub_close(&host);
+    (void)close(other);
+}
+
 static void a_full_disk_leaves_whole_lines(void **state)
 {
     (void)state;
@@ -289,6 +305,7 @@ int main(void)
         TEST(csv_comes_back_as_it_went),
         TEST(dead_letters_come_in_an_envelope),
         TEST(a_torn_last_line_is_cut_off),
+        TEST(a_last_line_is_left_to_another_writer),
         TEST(a_full_disk_leaves_whole_lines),
         TEST(a_folder_that_is_not_there_halts),
         TEST(a_pipe_without_reader_is_retried_and_a_closed_one_halts),
