@@ -1,3 +1,4 @@
+#include <base/error.h>
 #include <base/mem.h>
 #include <flow/dead_letter.h>
 #include <flow/sink.h>
@@ -71,7 +72,8 @@ static bool wanted(pl_sink_stage *sink, const pl_record *record)
         return false;
     pl_count(&account->read, 1);
     bool pass = !pl_lane_gave_up(&sink->stage.flow->lanes, record->lane, record->ack);
-    pl_error error = {.struct_size = sizeof error};
+    pl_error error;
+    pl_error_open(&error);
     if (pass && sink->when && pl_when_test(sink->when, record, &pass, &error) != PL_OK) {
         pl_dead_letter why = {"sink", "script", PL_S(error.message), 1, NULL};
         pl_count(&account->dead_lettered, 1);

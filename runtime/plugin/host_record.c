@@ -1,4 +1,5 @@
 /* What a plugin may ask about a record. */
+#include <base/error.h>
 #include <base/mem.h>
 #include <base/str.h>
 #include <plugin/host.h>
@@ -71,7 +72,8 @@ const pl_emission *pl_host_origin(const pl_host *host, const pl_record *record)
 bool pl_host_render(const pl_host *host, const pl_record *record, const char *template_text, pl_str *out)
 {
     pl_instance *instance = pl_instance_of(host);
-    pl_error error = {.struct_size = sizeof error};
+    pl_error error;
+    pl_error_open(&error);
     if (!instance->template_text || strcmp(instance->template_text, template_text) != 0) {
         pl_template *fresh = pl_template_new(PL_S(template_text), &error);
         char *copy = pl_strndup(template_text, strlen(template_text));
