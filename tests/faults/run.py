@@ -19,7 +19,7 @@ import threading
 HERE = pathlib.Path(__file__).resolve().parent
 
 # Whole files go to a lane, so that a lane's tests share their servers. The longest ones first.
-LANES = (("test_broker", "test_api", "test_clock", "test_simulation", "test_oracle"),
+LANES = (("test_broker", "test_store_once", "test_api", "test_clock", "test_simulation", "test_oracle"),
          ("test_group", "test_exactly_once", "test_buffer", "test_store", "test_end"))
 
 
