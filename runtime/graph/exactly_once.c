@@ -52,17 +52,19 @@ static void check_part(const pl_graph *graph, const pl_node_plan *node, pl_diags
                        extension_id);
 }
 
+/* Positions are kept by the lane's name, which two sources may both have. */
+static void check_second(const pl_node_plan *source, const pl_node_plan *second, const pl_node_plan *sink,
+                         pl_diags *diags)
+{
+    pl_diags_error(diags, second->spec->key,
+                   "sink '%s' commits the positions of one source, '%s'; expected one that reads both", sink->name,
+                   source->name);
+}
+
 /* Where the source's own group keeps the positions, they can only be committed to that system, and for one member. */
-static void check_group(const pl_node_plan *source, const pl_node_plan *other, const pl_node_plan *sink,
-                        const pl_txn_sink *txn, pl_diags *diags)
+static void check_group(const pl_node_plan *source, const pl_node_plan *sink, const pl_txn_sink *txn, pl_diags *diags)
 {
     pl_error error = {.struct_size = sizeof error};
-    if (other) {
-        pl_diags_error(diags, other->spec->key,
-                       "sink '%s' commits the positions of one source, '%s'; expected one that reads both", sink->name,
-                       source->name);
-        return;
-    }
     if (!source->component || !sink->component)
         return;
     if (strcmp(source->spec->plugin, sink->spec->plugin) != 0) {
@@ -104,8 +106,10 @@ void pl_graph_check_exactly_once(const pl_graph *graph, pl_diags *diags)
             sink = node;
     }
     const pl_txn_sink *txn = sink ? pl_graph_txn_of(graph, sink) : NULL;
-    if (txn && sources[0] && !(txn->flags & PL_TXN_KEEPS_POSITIONS))
-        check_group(sources[0], sources[1], sink, txn, diags);
+    if (txn && sources[1])
+        check_second(sources[0], sources[1], sink, diags);
+    else if (txn && sources[0] && !(txn->flags & PL_TXN_KEEPS_POSITIONS))
+        check_group(sources[0], sink, txn, diags);
 }
 
 /* ---- the transaction ----------------------------------------------------------------- */
