@@ -191,7 +191,7 @@ pl_status table_need_key(const table_options *options, const char *why, pl_error
         return PL_OK;
     }
     (void)snprintf(error->option, sizeof error->option, "key");
-    return pl_fail(error, PL_BAD_CONFIG, "at least one is needed%s", why);
+    return pl_fail(error, PL_BAD_CONFIG, "`key` needs at least one column%s", why);
 }
 
 void table_release(table *compiled)

@@ -705,7 +705,7 @@ static void a_key_may_be_missing_only_here(void **state)
         "{ dsn: host=x, table: t, columns: [{ name: at, type: timestamptz }], key: [], hypertable: { time: at } }",
     };
     static const char *const options[] = {"key", "on_conflict", "hypertable.time"};
-    static const char *const messages[] = {"at least one is needed, save under `delivery: exactly_once`",
+    static const char *const messages[] = {"`key` needs at least one column, save under `delivery: exactly_once`",
                                            "`update` needs a key", "'at' must be `null: false`"};
     for (size_t i = 0; i < sizeof with / sizeof *with; i++) {
         stub *host = stub_open("timescale", STUB_SINK);
