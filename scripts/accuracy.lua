@@ -29,8 +29,10 @@ state.api      = state.api or {}       -- [pair][source]: series of prices
 state.contract = state.contract or {}  -- [pair][feed]: series of rounds
 state.looks    = state.looks or {}     -- [pair]: series of the times at which the contract was looked at
 state.again    = state.again or {}     -- [pair][row]: how often it was given out again
--- Not in `state`: after a restart the records that wait come again.
-local waiting_of = {}  -- [pair]: times of API values not yet compared
+-- A value that waits is compared by a look at the contract, and given out with that: it may be settled before its
+-- comparison is. So it waits across a restart, too, until the look comes again or another does.
+state.waiting  = state.waiting or {}   -- [pair]: times of API values not yet compared
+-- Not in `state`: after a restart the records that ask come again.
 local asked_of = {}    -- [pair][row]: comparisons on basis "update" still to come
 local passed_of = {}   -- [pair]: up to here all was compared; a record of before is late
 
@@ -115,7 +117,7 @@ end
 
 --- Compares what waits, up to and with `upto`, with each feed of the pair.
 local function compare_waiting(pair, upto)
-  local waiting, out = sub(waiting_of, pair), {}
+  local waiting, out = sub(state.waiting, pair), {}
   while waiting[1] and waiting[1] <= upto do
     local at = table.remove(waiting, 1)
     for _, series in sorted(sub(state.contract, pair)) do
@@ -138,7 +140,7 @@ local function compared_times(pair, from, to)
       if at <= to then times[at] = true end
     end
   end
-  for _, at in ipairs(sub(waiting_of, pair)) do times[at] = nil end
+  for _, at in ipairs(sub(state.waiting, pair)) do times[at] = nil end
   return times
 end
 
@@ -225,7 +227,7 @@ end
 
 local function on_api(r)
   local pair, at, price, source = r.pair, time(r.fetched_at), decimal(r.price), r.source
-  local waiting, late = sub(waiting_of, pair), is_late(pair, at)
+  local waiting, late = sub(state.waiting, pair), is_late(pair, at)
   local compared = late and compared_times(pair, at, at)[at]
   local function put()
     asof.put(sub(sub(state.api, pair), source), at, price, with.history)

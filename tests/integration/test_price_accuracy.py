@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 import time
 import unittest
+from collections import Counter
 from decimal import Decimal
 
 import support
@@ -138,6 +139,41 @@ class OneProcess(support.Case):
         for row in self.ask("SELECT * FROM price_deviation WHERE verdict = 'superseded'"):
             self.assertGreater(row["revision"], 0)
             self.assertIsNone(row["deviation_pct"])
+
+    def test_killed_while_the_store_is_down_nothing_polled_is_lost(self):
+        """The buffers keep what was polled: it is stored and compared after the restart. Ticks = samples + gaps, each API."""
+        self.pipeline("with_gaps.yaml", f"""
+            pipeline: price_accuracy
+            include: {PIPELINE}
+            sinks:
+              coingecko_gaps: {{ from: coingecko.gaps, plugin: file, with: {{ path: coingecko.jsonl }} }}
+              coinpaprika_gaps: {{ from: coinpaprika.gaps, plugin: file, with: {{ path: coinpaprika.jsonl }} }}
+        """)
+        begin = lambda: self.start("run", "with_gaps.yaml", "--data-dir", "state", env=self.market.env | QUICK)
+        run, kills = begin(), 2
+        for _ in range(kills):
+            self.wait_rows(run, 20 + len(self.deviations()), "SELECT count(*) AS n FROM price_deviation")
+            with contextlib.closing(sqlite3.connect(self.dir / "prices.sqlite", timeout=30, isolation_level=None)) as held:
+                held.execute("BEGIN EXCLUSIVE")
+                served = {api: len(self.market.journal(api)) for api in APIS}
+                run.wait_for(lambda: all(len(self.market.journal(api)) >= served[api] + 4 * len(PAIRS) for api in APIS), 30,
+                             "four more polls of each, which nobody can store")
+                run.kill()
+            run = begin()
+        self.wait_rows(run, 20 + len(self.deviations()), "SELECT count(*) AS n FROM price_deviation")
+        run.stop()
+        self.check_account(run)
+        for api in APIS:
+            for pair in PAIRS:
+                rows = self.ask(f"SELECT price, fetched_at FROM api_price WHERE source = '{api}' AND pair = '{pair}'")
+                lost = (Counter(Decimal(row["price"]) for row in self.market.journal(api) if row["pair"] == pair)
+                        - Counter(Decimal(row["price"]) for row in rows))
+                self.assertLessEqual(lost.total(), kills + 1, f"{api} {pair}: no more than the poll that a kill or the end cut off")
+                ticks = sorted([reference.instant(row["fetched_at"]) / reference.S for row in rows] +
+                               [reference.instant(gap["at"]) / reference.S for gap in self.records(f"{api}.jsonl")])
+                steps = [after - before for before, after in zip(ticks, ticks[1:])]
+                self.assertLess(max(steps), 2 * 0.7 + 0.3, f"{api} {pair}: a tick is neither")
+        self.check_exact(self.deviations(), self.expected())
 
     def newest(self, table, column):
         return max((reference.instant(row["at"]) for row in self.ask(f"SELECT {column} AS at FROM {table}")), default=0)
