@@ -225,12 +225,36 @@ static void warn_when_going_back(const feed *self, const pl_host *host, const fe
     host->log(host, PL_WARN, text);
 }
 
-static void emit(const feed *self, const pl_host *host, int64_t chain_id, const feed_block *block,
-                 const feed_round *round, bool missed)
+const feed_round *feed_handed(const feed *self, uint64_t phase, uint64_t round)
+{
+    for (size_t i = 0; i < FEED_HANDED_MAX && round > 0; i++)
+        if (self->handed[i].round == round && self->handed[i].phase == phase)
+            return &self->handed[i];
+    return NULL;
+}
+
+bool feed_differs(const feed *self, const feed_round *round)
+{
+    const feed_round *then = feed_handed(self, round->phase, round->round);
+    return then && (then->updated_s != round->updated_s || strcmp(then->answer, round->answer) != 0);
+}
+
+static void remember(feed *self, const feed_round *round)
+{
+    const feed_round *then = feed_handed(self, round->phase, round->round);
+    size_t at = then ? (size_t)(then - self->handed) : self->handed_next;
+    self->handed[at] = *round;
+    if (!then)
+        self->handed_next = (at + 1) % FEED_HANDED_MAX;
+}
+
+static void emit(feed *self, const pl_host *host, int64_t chain_id, const feed_block *block, const feed_round *round,
+                 bool missed)
 {
     const feed_config *c = self->config;
     char agg_round[24], price[ABI_SCALED_TEXT];
     field_list list = {.count = 0};
+    remember(self, round);
     (void)snprintf(agg_round, sizeof agg_round, "%" PRIu64, round->round);
     abi_scale(round->answer, (unsigned)c->decimals, price);
     add_text(&list, "kind", "contract");
@@ -273,7 +297,7 @@ void feed_emit(feed *self, const pl_host *host, int64_t chain_id, const feed_blo
     emit(self, host, chain_id, block, round, false);
 }
 
-void feed_emit_missed(const feed *self, const pl_host *host, int64_t chain_id, const feed_block *block,
+void feed_emit_missed(feed *self, const pl_host *host, int64_t chain_id, const feed_block *block,
                       const feed_round *round)
 {
     emit(self, host, chain_id, block, round, true);

@@ -137,7 +137,7 @@ static void trouble(missed *self, const feed *feed, const pl_error *error)
     self->quiet = true;
 }
 
-static void emit(missed *self, const feed *feed, const feed_block *block, const feed_round *round)
+static void emit(missed *self, feed *feed, const feed_block *block, const feed_round *round)
 {
     feed_emit_missed(feed, self->host, self->chain_id, block, round);
     self->host->observe(self->read, 1);
@@ -150,8 +150,9 @@ static void take_known(missed *self, feed *feed, const feed_block *block, const 
     feed_round round;
     if (reply->failed || feed_absent(reply) ||
         feed_read(feed, "getRoundData()", reply, block, &round, &error) != PL_OK ||
-        round.updated_s == feed->known.updated_s)
+        (round.updated_s == feed->known.updated_s && !feed_differs(feed, &round)))
         return;
+    feed->replaced = (feed_mark){.any = true, .phase = round.phase, .round = round.round};
     tell(self, PL_WARN, feed, "round %" PRIu64 "/%" PRIu64 " is another one now: blocks were replaced", round.phase,
          round.round);
     emit(self, feed, block, &round);
@@ -243,6 +244,41 @@ static void bound_plan(missed *self, feed *feed, plan *plan)
     feed->catching_up = feed->catching_up || total > 0;
 }
 
+/* Below a round that was replaced others may be, too: those that are remembered are read again, and what is another one
+ * now is handed over again. false: trouble of the node; the next poll tries again. */
+static bool look_back(missed *self, feed *feed, const feed_block *block, const char *at)
+{
+    const feed_mark from = feed->replaced;
+    pl_error error = {.struct_size = sizeof error};
+    size_t count = 0;
+    uint64_t others = 0;
+    for (uint64_t round = from.round > FEED_HANDED_MAX ? from.round - FEED_HANDED_MAX : 1; round < from.round; round++)
+        if (feed_handed(feed, from.phase, round))
+            set_round_call(&self->calls[count++], feed, from.phase, round, at);
+    if (count && self->requests == 0)
+        return false;
+    self->requests -= count ? 1 : 0;
+    bool good = !count || rpc_batch(self->node, self->calls, self->replies, count, &error) == PL_OK;
+    for (size_t i = 0; good && i < count; i++) {
+        const rpc_reply *reply = &self->replies[i];
+        feed_round round;
+        if (reply->failed && !reply->reverted)
+            good = rpc_fail(reply, "getRoundData()", &error) == PL_OK;
+        else if (!feed_absent(reply) && feed_read(feed, "getRoundData()", reply, block, &round, &error) == PL_OK &&
+                 feed_differs(feed, &round)) {
+            emit(self, feed, block, &round);
+            others++;
+        }
+    }
+    if (others > 0)
+        tell(self, PL_WARN, feed, "has %" PRIu64 " other rounds before %" PRIu64 " now: blocks were replaced", others,
+             from.round);
+    if (!good)
+        trouble(self, feed, &error);
+    feed->replaced.any = !good;
+    return good;
+}
+
 void missed_begin(missed *self)
 {
     self->room = MISSED_A_POLL;
@@ -254,6 +290,8 @@ void missed_catch_up(missed *self, feed *feed, const feed_block *block, const ch
     const feed_mark *known = &feed->known;
     pl_error error = {.struct_size = sizeof error};
     plan plan = {.count = 0};
+    if (feed_differs(feed, newest))
+        feed->replaced = (feed_mark){.any = true, .phase = newest->phase, .round = newest->round};
     bool forward =
         known->any && (newest->phase > known->phase || (newest->phase == known->phase && newest->round > known->round));
     if (forward && self->most > 0) {
@@ -269,6 +307,8 @@ void missed_catch_up(missed *self, feed *feed, const feed_block *block, const ch
         if (!read_rounds(self, feed, block, at, &plan, again && known->updated_s != 0))
             return;
     }
+    if (feed->replaced.any && self->most > 0 && !look_back(self, feed, block, at))
+        return;
     feed->known = (feed_mark){true, newest->phase, newest->round, newest->updated_s};
     feed->before = (feed_mark){.any = false};
     feed->catching_up = false;

@@ -1,6 +1,8 @@
 """What is polled answers late, badly, too much, or takes back what it said."""
 
+import os
 import re
+import signal
 import time
 import urllib.parse
 from datetime import datetime
@@ -181,8 +183,8 @@ class Values(KafkaFault):
 
 class Reorg(Fault):
 
-    def test_16_a_reorg_is_corrected_and_missed_rounds_are_caught_up(self):
-        """Three rounds are undone and published anew with other answers: the last word on each is the chain's own."""
+    def begin_chain(self):
+        """A node with feeds, and a pipeline that records them: out.jsonl; seen to work."""
         node = self.enterContext(servers.Anvil(self.dir / "anvil", timestamp=int(time.time()) - 3600))
         feeds = servers.Feeds(node)
         feeds.push({"ETH/USD": "1999", "BTC/USD": "70000", "LINK/USD": "13"})
@@ -191,35 +193,71 @@ class Reorg(Fault):
             sources: {{ feeds: {{ plugin: chainlink }} }}
             sinks: {{ out: {{ from: feeds, plugin: file, with: {{ path: out.jsonl }} }} }}
         ''')
-        env = {"ETH_RPC_URL": node.url, "CHAIN_EVERY": "100ms"}
-        run = self.start("run", "chain.yaml", env=env)
-        def recorded():
-            truth = feeds["ETH/USD"].latest()
-            run.wait_for(lambda: self.newest().get(str(truth["agg_round"])) == str(truth["answer"]), 60, f"{truth} is recorded")
+        self.start_chain(feeds)
+        self.recorded(feeds)
+        return feeds
+
+    def start_chain(self, feeds):
+        self.run_ = self.start("run", "chain.yaml", env={"ETH_RPC_URL": feeds.node.url, "CHAIN_EVERY": "100ms"})
+
+    def recorded(self, feeds):
+        truth = feeds["ETH/USD"].latest()
+        self.run_.wait_for(lambda: self.newest().get(str(truth["agg_round"])) == str(truth["answer"]), 60, f"{truth} is recorded")
+
+    def test_16_a_reorg_is_corrected_and_missed_rounds_are_caught_up(self):
+        """Three rounds are undone and published anew with other answers: the last word on each is the chain's own."""
+        feeds = self.begin_chain()
         def push(*prices):
             for price in prices:
                 feeds["ETH/USD"].push(price)
-        recorded()
         push(2000, 2001, 2002)             # some of them between two polls
-        recorded()
-        run.stop()
+        self.recorded(feeds)
+        self.run_.stop()
         push(2003, 2004, 2005, 2006)       # and some while nothing runs
-        run = self.start("run", "chain.yaml", env=env)
-        recorded()
+        self.start_chain(feeds)
+        self.recorded(feeds)
         undone = self.newest()
         self.check_rounds(feeds)
-        node.reorg(3)
-        run.wait_log("ETH-USD went back from round", 60)
+        feeds.node.reorg(3)
+        self.run_.wait_log("ETH-USD went back from round", 60)
         push(3001, 3002, 3003)
-        recorded()
-        run.stop()
+        self.recorded(feeds)
+        self.run_.stop()
         found = self.check_rounds(feeds)
         self.assertEqual(sum(found[number] != answer for number, answer in undone.items()), 3, "three of them are others now")
 
+    def test_16_a_reorg_deeper_than_the_last_round(self):
+        """Five rounds that were recorded are undone and published anew, between two looks, so that nothing seems to go back:
+        each that changed is recorded again, though only the last one shows at once."""
+        feeds = self.begin_chain()
+        def push(*prices):
+            for price in prices:
+                feeds["ETH/USD"].push(price)
+                self.recorded(feeds)
+        push(2000, 2001, 2002, 2003, 2004, 2005)
+        for more in (0, 2):                # as many rounds as before; and more
+            undone = self.newest()
+            os.kill(self.run_.process.pid, signal.SIGSTOP)
+            feeds.node.reorg(5)
+            for price in range(3001 + 100 * more, 3006 + 100 * more + more):
+                feeds["ETH/USD"].push(price)
+            os.kill(self.run_.process.pid, signal.SIGCONT)
+            self.recorded(feeds)
+            self.run_.wait_log("has 4 other rounds before", 60)
+            self.run_.wait_for(lambda: self.newest() == self.truth(feeds), 60, "each round is the chain's own")
+            found = self.newest()
+            self.assertEqual(sum(found[number] != answer for number, answer in undone.items()), 5, "five of them are others now")
+        self.run_.stop()
+        self.check_rounds(feeds)
+        records = [r for r in self.records("out.jsonl") if r["pair"] == "ETH-USD" and r.get("caught_up")]
+        self.assertLessEqual(len(records), 2 * 5 + 2, "only those that changed come again")
+
+    def truth(self, feeds):
+        return {str(row["agg_round"]): str(row["answer"]) for row in feeds["ETH/USD"].rounds()}
+
     def check_rounds(self, feeds):
-        truth = {str(row["agg_round"]): str(row["answer"]) for row in feeds["ETH/USD"].rounds()}
         found = self.newest()
-        self.assertEqual(found, truth)
+        self.assertEqual(found, self.truth(feeds))
         return found
 
     def newest(self):

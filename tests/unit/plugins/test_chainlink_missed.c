@@ -3,12 +3,25 @@
 
 #include <stdlib.h>
 
-static void set_eth_round(uint64_t phase, uint64_t round)
+static void set_eth_round_of(uint64_t phase, uint64_t round, long age)
 {
     char id[2 * 32 + 1];
     (void)snprintf(id, sizeof id, "%044d%04x%016llx", 0, (unsigned)phase, (unsigned long long)round);
     chain_make_round(node.eth_round, id, "0000000000000000000000000000000000000000000000000000000000000007",
-                     TIME_S - 90, TIME_S - 60);
+                     TIME_S - 90, TIME_S - age);
+}
+
+static void set_eth_round(uint64_t phase, uint64_t round)
+{
+    set_eth_round_of(phase, round, 60);
+}
+
+/* The newest round is what getRoundData() says of it, too. */
+static int open_host(void **state)
+{
+    int failed = chain_open_host(state);
+    set_eth_round(5, 13078);
+    return failed;
 }
 
 /* The rounds of ETH-USD that were emitted, caught-up ones with a '+'. */
@@ -115,15 +128,41 @@ static void a_gap_beyond_the_bound_is_told_once(void **state)
     assert_true(node.max_batch <= 50);
 }
 
-#define WITH_HOST(test) cmocka_unit_test_setup_teardown(test, chain_open_host, chain_close_host)
+/* All rounds have another time now: those that were handed over come again, each once. */
+static void rounds_before_a_replaced_one_are_looked_at(void **state)
+{
+    (void)state;
+    stub_create(host, chain_two_feeds);
+    for (uint64_t round = 13078; round <= 13080; round++) {
+        set_eth_round(5, round);
+        assert_int_equal(stub_poll(host, 0), PL_OK);
+    }
+    assert_string_equal(eth_rounds(), "13078 13079 13080");
+    node.missed_age = 50;
+    node.missed_error = LIMITED;
+    set_eth_round_of(5, 13080, 50); /* nothing went back: as many rounds as before */
+    assert_int_equal(stub_poll(host, 0), PL_OK);
+    assert_int_equal(stub_poll(host, 0), PL_OK);
+    assert_int_equal(stub_logged_count(host, "can't be read yet"), 1);
+    node.missed_error = NULL;
+    assert_int_equal(stub_poll(host, 0), PL_OK);
+    assert_true(stub_logged(host, "warn: ETH-USD has 2 other rounds before 13080 now: blocks were replaced"));
+    assert_string_equal(eth_rounds(), "13080 13080 13078+ 13079+ 13080");
+    poll_gives("13080");
+    node.missed_age = 40;
+    set_eth_round_of(5, 13082, 40); /* and further ones */
+    poll_gives("13080+ 13081+ 13078+ 13079+ 13082");
+    poll_gives("13082");
+}
+
+#define WITH_HOST(test) cmocka_unit_test_setup_teardown(test, open_host, chain_close_host)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_HOST(rounds_between_two_polls_are_read),
-        WITH_HOST(trouble_with_missed_rounds_costs_no_sample),
-        WITH_HOST(what_was_settled_is_where_a_restart_goes_on),
-        WITH_HOST(a_gap_beyond_the_bound_is_told_once),
+        WITH_HOST(rounds_between_two_polls_are_read),           WITH_HOST(trouble_with_missed_rounds_costs_no_sample),
+        WITH_HOST(what_was_settled_is_where_a_restart_goes_on), WITH_HOST(a_gap_beyond_the_bound_is_told_once),
+        WITH_HOST(rounds_before_a_replaced_one_are_looked_at),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
