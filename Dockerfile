@@ -17,7 +17,7 @@ CMD ["./tests/run", "integration"]
 
 FROM debian:12-slim AS runtime
 RUN apt-get update && apt-get install -y --no-install-recommends \
-    ca-certificates libcurl4 liblua5.4-0 libpq5 librdkafka1 libsimdjson14 libsqlite3-0 libyaml-0-2 \
+    ca-certificates libcurl4 libpq5 librdkafka1 libsimdjson14 libsqlite3-0 \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /out/usr/local /usr/local
 COPY tests/compose/healthy.sh /usr/local/bin/plumbline-healthy
