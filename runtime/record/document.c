@@ -114,7 +114,7 @@ pl_status pl_document_validate(pl_document *document, pl_error *error)
 
 const pl_outline *pl_document_keep_outline(const pl_document *document, pl_arena *arena)
 {
-    const pl_tree_source *source = &document->tree.source[0];
+    const pl_tree_source *source = document->tree.source;
     if (document->tree.sources == 0 || !source->outline)
         return NULL;
     const pl_outline about = {.text = source->text.ptr,
