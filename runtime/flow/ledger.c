@@ -8,17 +8,22 @@
 
 enum { LINE_BYTES = 33, FILE_MAX_BYTES = 4 * PL_LEDGER_KEPT * LINE_BYTES };
 
+typedef struct slot {
+    pl_letter_key key;
+    pl_ledger_state state; /* PL_LEDGER_NEW: free */
+} slot;
+
 struct pl_ledger {
     char *path;
     int fd;
-    pl_letter_key *slots; /* open addressing; {0, 0}: free */
+    slot *slots; /* open addressing */
     size_t count, capacity;
 };
 
-static pl_letter_key *find(pl_letter_key *slots, size_t capacity, pl_letter_key key)
+static slot *find(slot *slots, size_t capacity, pl_letter_key key)
 {
     size_t at = (key.high ^ key.low * 0x9E3779B97F4A7C15u) % capacity;
-    while ((slots[at].high || slots[at].low) && (slots[at].high != key.high || slots[at].low != key.low))
+    while (slots[at].state != PL_LEDGER_NEW && (slots[at].key.high != key.high || slots[at].key.low != key.low))
         at = (at + 1) % capacity;
     return &slots[at];
 }
@@ -26,37 +31,36 @@ static pl_letter_key *find(pl_letter_key *slots, size_t capacity, pl_letter_key 
 static bool grow(pl_ledger *ledger)
 {
     size_t capacity = ledger->capacity ? ledger->capacity * 2 : 1024;
-    pl_letter_key *slots = pl_calloc(capacity, sizeof *slots);
+    slot *slots = pl_calloc(capacity, sizeof *slots);
     if (!slots)
         return false;
     for (size_t i = 0; i < ledger->capacity; i++)
-        if (ledger->slots[i].high || ledger->slots[i].low)
-            *find(slots, capacity, ledger->slots[i]) = ledger->slots[i];
+        if (ledger->slots[i].state != PL_LEDGER_NEW)
+            *find(slots, capacity, ledger->slots[i].key) = ledger->slots[i];
     pl_free(ledger->slots);
     ledger->slots = slots;
     ledger->capacity = capacity;
     return true;
 }
 
-bool pl_ledger_mark(pl_ledger *ledger, pl_letter_key key, bool *known)
+static bool add(pl_ledger *ledger, pl_letter_key key, pl_ledger_state state)
 {
-    if (!key.high && !key.low)
-        key.low = 1;
     if (ledger->count * 2 >= ledger->capacity && !grow(ledger))
         return false;
-    pl_letter_key *slot = find(ledger->slots, ledger->capacity, key);
-    *known = slot->high || slot->low;
-    if (!*known)
-        ledger->count++;
-    *slot = key;
+    slot *at = find(ledger->slots, ledger->capacity, key);
+    ledger->count += at->state == PL_LEDGER_NEW ? 1 : 0;
+    *at = (slot){key, state};
     return true;
 }
 
-bool pl_ledger_knows(pl_ledger *ledger, pl_letter_key key, bool *known)
+pl_ledger_state pl_ledger_look(const pl_ledger *ledger, pl_letter_key key)
 {
-    const pl_letter_key *slot = ledger->capacity ? find(ledger->slots, ledger->capacity, key) : NULL;
-    *known = slot && (slot->high || slot->low);
-    return true;
+    return ledger->capacity ? find(ledger->slots, ledger->capacity, key)->state : PL_LEDGER_NEW;
+}
+
+bool pl_ledger_mark(pl_ledger *ledger, pl_letter_key key)
+{
+    return add(ledger, key, PL_LEDGER_MARKED);
 }
 
 static bool read_half(const char *text, uint64_t *half)
@@ -82,9 +86,8 @@ static pl_status take_lines(pl_ledger *ledger, pl_str text, pl_error *error)
         const char *end = memchr(line, '\n', text.len - at);
         size_t len = end ? (size_t)(end - line) : text.len - at;
         pl_letter_key key;
-        bool known;
         if (end && len == LINE_BYTES - 1 && read_half(line, &key.high) && read_half(line + 16, &key.low) &&
-            !pl_ledger_mark(ledger, key, &known))
+            !add(ledger, key, PL_LEDGER_SETTLED))
             return pl_fail(error, PL_HALT, "no memory for the letters that were put back");
         at += len + 1;
     }

@@ -197,23 +197,20 @@ static bool chosen(const pl_replay_stage *replay, const pl_letter *letter)
            (!setup->limit || replay->fates[PL_LETTER_PUT_BACK] < setup->limit);
 }
 
-/* *known: the key is one of those put back. It is marked when it is about to be. false: no memory. */
+/* What becomes of it; its key is marked when it is about to be put back. *known: where that came from. false: no
+ * memory. */
 static bool judge(pl_replay_stage *replay, const pl_letter *letter, const pl_replay_target **target,
-                  pl_letter_fate *fate)
+                  pl_ledger_state *known, pl_letter_fate *fate)
 {
-    bool known = false;
     bool own = letter->key.high == replay->stage.flow->seed;
     *target = target_of(replay, letter->component);
-    *fate = own || !chosen(replay, letter) ? PL_LETTER_NOT_CHOSEN
-            : !*target                     ? PL_LETTER_NO_STAGE
-            : (*target)->held_by           ? PL_LETTER_HELD
-                                           : PL_LETTER_PUT_BACK;
-    bool marks = *fate == PL_LETTER_PUT_BACK;
-    if (!(marks ? pl_ledger_mark : pl_ledger_knows)(replay->setup.ledger, letter->key, &known))
-        return false;
-    if (known)
-        *fate = PL_LETTER_BEFORE;
-    return true;
+    *known = pl_ledger_look(replay->setup.ledger, letter->key);
+    *fate = *known != PL_LEDGER_NEW          ? PL_LETTER_BEFORE
+            : own || !chosen(replay, letter) ? PL_LETTER_NOT_CHOSEN
+            : !*target                       ? PL_LETTER_NO_STAGE
+            : (*target)->held_by             ? PL_LETTER_HELD
+                                             : PL_LETTER_PUT_BACK;
+    return *fate != PL_LETTER_PUT_BACK || pl_ledger_mark(replay->setup.ledger, letter->key);
 }
 
 static pl_lane *lane_of(pl_replay_stage *replay, pl_str name)
@@ -299,6 +296,7 @@ static bool handle(pl_replay_stage *replay, const pl_record *found, pl_flow_batc
     pl_letter letter;
     const pl_replay_target *target = NULL;
     pl_letter_fate fate = PL_LETTER_UNREADABLE;
+    pl_ledger_state known = PL_LEDGER_NEW;
     pl_error error = {.struct_size = sizeof error};
     pl_count(&replay->stage.account.read, 1);
     pl_status status = pl_letter_read(replay->json, found, texts->arena, &letter, &error);
@@ -306,7 +304,7 @@ static bool handle(pl_replay_stage *replay, const pl_record *found, pl_flow_batc
         return false;
     if (status != PL_OK)
         note_unreadable(replay, found, &error);
-    else if (!judge(replay, &letter, &target, &fate))
+    else if (!judge(replay, &letter, &target, &known, &fate))
         return false;
     bool told = fate == PL_LETTER_PUT_BACK || fate == PL_LETTER_NO_STAGE || fate == PL_LETTER_HELD;
     if (told && !tally(replay, fate, &letter, target ? target->held_by : NULL))
@@ -317,7 +315,7 @@ static bool handle(pl_replay_stage *replay, const pl_record *found, pl_flow_batc
                        .position = found->position,
                        .key = letter.key,
                        .put_back = goes,
-                       .left = replay->setup.dry_run || (!goes && fate != PL_LETTER_BEFORE)};
+                       .left = replay->setup.dry_run || (!goes && known != PL_LEDGER_SETTLED)};
     if (!add_receipt(replay, receipt))
         return false;
     if (goes)
