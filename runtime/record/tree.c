@@ -210,7 +210,7 @@ static void learn_shape(pl_tree *tree, pl_json_check check)
 {
     pl_tree_source *source = &tree->source[0];
     uint32_t count;
-    if (source->escapes)
+    if (source->escapes || source->text.len > PL_SHAPE_TEXT_MAX)
         return;
     if (check != PL_JSON_FULL && walk(tree, &count) == PL_OUTLINE_VALID)
         note_outline(tree, count);
