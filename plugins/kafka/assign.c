@@ -40,29 +40,6 @@ void kafka_partitions_clear(kafka_source_self *source)
         drop_partition(source, &source->partitions[0]);
 }
 
-void kafka_lane_name(const char *topic, int32_t partition, char *out, size_t size)
-{
-    (void)snprintf(out, size, "%s/%d", topic, partition);
-}
-
-bool kafka_lane_parse(pl_str name, char *topic, int32_t *partition)
-{
-    const char *slash = memchr(name.ptr, '/', name.len); /* no topic has one in its name */
-    size_t len = slash ? (size_t)(slash - name.ptr) : 0;
-    if (!len || len > KAFKA_TOPIC_BYTES || len + 1 == name.len)
-        return false;
-    memcpy(topic, name.ptr, len);
-    topic[len] = '\0';
-    int64_t number = 0;
-    for (size_t i = len + 1; i < name.len; i++) {
-        if (name.ptr[i] < '0' || name.ptr[i] > '9' || number > INT32_MAX / 10)
-            return false;
-        number = number * 10 + (name.ptr[i] - '0');
-    }
-    *partition = (int32_t)number;
-    return true;
-}
-
 static void add_partition(kafka_source_self *source, const char *topic, int32_t number, int64_t replay_until)
 {
     const pl_host *host = source->link.host;

@@ -1,5 +1,5 @@
-/* Event times of what was handed over, and the text that keeps the last settled one beside a committed offset. Nothing
- * of librdkafka in here. */
+/* Event times of what was handed over, the text that keeps the last settled one beside a committed offset, and the
+ * names of lanes. Nothing of librdkafka in here. */
 #include "source.h"
 
 #include <stdlib.h>
@@ -20,6 +20,31 @@ int64_t kafka_commit_note_time(const void *note, size_t size)
     text[size] = '\0';
     long long time_ms = strtoll(text + 2, &end, 10);
     return *end || time_ms < 0 ? -1 : time_ms;
+}
+
+/* ---- The name of a lane --------------------------------------------------------- */
+
+void kafka_lane_name(const char *topic, int32_t partition, char *out, size_t size)
+{
+    (void)snprintf(out, size, "%s/%d", topic, partition);
+}
+
+bool kafka_lane_parse(pl_str name, char *topic, int32_t *partition)
+{
+    const char *slash = memchr(name.ptr, '/', name.len); /* no topic has one in its name */
+    size_t len = slash ? (size_t)(slash - name.ptr) : 0;
+    if (!len || len > KAFKA_TOPIC_BYTES || len + 1 == name.len)
+        return false;
+    memcpy(topic, name.ptr, len);
+    topic[len] = '\0';
+    int64_t number = 0;
+    for (size_t i = len + 1; i < name.len; i++) {
+        if (name.ptr[i] < '0' || name.ptr[i] > '9' || number > INT32_MAX)
+            return false;
+        number = number * 10 + (name.ptr[i] - '0');
+    }
+    *partition = (int32_t)number;
+    return number <= INT32_MAX;
 }
 
 /* ---- Event times ---------------------------------------------------------------- */

@@ -99,9 +99,6 @@ void kafka_assign(kafka_source_self *source, const rd_kafka_topic_partition_list
 /* Exactly once: the partition goes on at this offset. */
 void kafka_seek(kafka_source_self *source, uint32_t lane, int64_t offset);
 void kafka_unsought_release(kafka_source_self *source);
-/* A lane's name, TOPIC/PARTITION, and back. topic: KAFKA_TOPIC_BYTES + 1. false: no such name. */
-void kafka_lane_name(const char *topic, int32_t partition, char *out, size_t size);
-bool kafka_lane_parse(pl_str name, char *topic, int32_t *partition);
 /* NULL: not assigned to us (any more). */
 kafka_partition *kafka_partition_of(kafka_source_self *source, const rd_kafka_message_t *message);
 kafka_partition *kafka_partition_named(kafka_source_self *source, const char *topic, int32_t partition);
@@ -116,6 +113,9 @@ int64_t kafka_marks_take(kafka_marks *marks, int64_t offset, int64_t otherwise);
 /* The text kept beside a committed offset, "t=<unix ms>", and back: -1 when it is not ours. */
 int kafka_commit_note(int64_t time_ms, char *out, size_t size);
 int64_t kafka_commit_note_time(const void *note, size_t size);
+/* A lane's name, TOPIC/PARTITION, and back. topic: KAFKA_TOPIC_BYTES + 1. false: no such name. */
+void kafka_lane_name(const char *topic, int32_t partition, char *out, size_t size);
+bool kafka_lane_parse(pl_str name, char *topic, int32_t *partition);
 
 /* ---- commit.c -------------------------------------------------------------- */
 

@@ -7,7 +7,8 @@
 
 enum {
     RECORD_BYTES = sizeof(pl_record) + sizeof(pl_ack), /* what a record takes beside its payload, at least */
-    NEXTS_A_BATCH = 64
+    NEXTS_A_BATCH = 64,
+    DUE_POLL_NS = 1000 * 1000
 };
 
 static const int64_t LEAN_AFTER_NS = 1000000000;
@@ -456,7 +457,8 @@ static int64_t deadline(const pl_source_stage *source, int64_t now_ns)
     if (!source->inside)
         return deadline_ns;
     int64_t due_ns = atomic_load(&source->stage.flow->transaction->due_ns);
-    return due_ns <= now_ns ? now_ns : due_ns < deadline_ns ? due_ns : deadline_ns;
+    int64_t soon_ns = now_ns + DUE_POLL_NS; /* the gate closes in a moment */
+    return due_ns < soon_ns && soon_ns < deadline_ns ? soon_ns : due_ns < deadline_ns ? due_ns : deadline_ns;
 }
 
 static pl_stepped run(pl_source_stage *source, int64_t now_ns)
@@ -511,6 +513,8 @@ static pl_stepped work(pl_source_stage *source, int64_t now_ns)
         }
         if (source->buffer)
             return pl_source_buffer_run(source, drained, now_ns);
+        if (source->inside && pl_transaction_closed(stage->flow->transaction))
+            return pl_step_idle(now_ns + PL_FLOW_TICK_NS); /* settled records wake it, and then the open gate */
         if (!drained)
             pl_source_hold_up(source, true);
         return drained ? run(source, now_ns) : pl_step_idle(INT64_MAX);

@@ -31,7 +31,8 @@ struct world {
     kit kit;
     pl_random random;
     store store;
-    bool scripted, keeps, lanes_close;
+    const char *script; /* NULL: none */
+    bool keeps, lanes_close;
     uint32_t trouble, sources, lives; /* trouble: in 1,000 calls */
     from from[SOURCES];
     pl_source_stage *in[SOURCES];
@@ -237,9 +238,9 @@ static pl_status flush(void *self, int64_t deadline_ns, pl_error *error)
 static uint32_t children(const world *w, uint32_t id)
 {
     bool broken = id % RECORDS % 31 == 30; /* no JSON */
-    if (broken || (w->scripted && (id % 5 == 0 || id % 17 == 0)))
+    if (broken || (w->script && (id % 5 == 0 || id % 17 == 0)))
         return 0;
-    return id % BAD == 0 ? 0 : w->scripted && id % 5 == 1 ? 2 : 1;
+    return id % BAD == 0 ? 0 : w->script && id % 5 == 1 ? 2 : 1;
 }
 
 static void look_at(const world *w)
@@ -351,7 +352,7 @@ static void build(world *w, uint64_t seed)
         pl_source_setup setup = {.codec = PL_CODEC_JSON, .validate = true, .share_bytes = 32 << 10, .txn = &source_txn};
         w->in[s] = kit_add_source_of(&w->kit, names[s], &above, &w->from[s], &setup);
     }
-    pl_stage *middle = w->scripted ? &kit_add_transform(&w->kit, "script", script, NULL)->stage : NULL;
+    pl_stage *middle = w->script ? &kit_add_transform(&w->kit, "script", w->script, NULL)->stage : NULL;
     for (uint32_t s = 0; middle && s < w->sources; s++)
         kit_connect(&w->kit, &w->in[s]->stage, NULL, middle);
     pl_sink_setup setup = {.batch_records = 1 + (uint32_t)pl_random_below(&w->random, 64),
@@ -380,7 +381,7 @@ static void live(world *w, uint64_t seed)
     memset(w, 0, sizeof *w);
     pl_random_seed(&w->random, seed + 2000000);
     w->trouble = (uint32_t)pl_random_below(&w->random, 4) * 20;
-    w->scripted = chance(w, 500);
+    w->script = chance(w, 500) ? script : NULL;
     w->keeps = chance(w, 500);
     w->lanes_close = chance(w, 300);
     w->sources = w->keeps && chance(w, 500) ? 2 : 1;
@@ -405,6 +406,22 @@ static void live(world *w, uint64_t seed)
     for (uint32_t s = 0; s < w->sources; s++)
         for (uint32_t lane = 0; lane < LANES; lane++)
             assert_int_equal(w->store.committed[s][lane], RECORDS);
+}
+
+/* The watermark that it waits for does not move while the gate is closed. */
+static void defer_halts(void **state)
+{
+    (void)state;
+    static world w;
+    w = (world){.script = "function on_record(r, m) defer(m.time + 1, 'k', function() end) end\n", .sources = 1};
+    pl_random_seed(&w.random, 1);
+    build(&w, 1);
+    (void)kit_run(&w.kit, 200000);
+    assert_true(atomic_load(&w.kit.flow.halted));
+    assert_non_null(strstr(w.kit.log, "script: defer keeps a record beyond its transaction, so it can't be had with "
+                                      "delivery: exactly_once; the pipeline stops"));
+    tear_down(&w);
+    look_at(&w);
 }
 
 static uint64_t number_from(const char *variable, uint64_t otherwise)
@@ -456,6 +473,7 @@ static int tell_seed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defer_halts),
         cmocka_unit_test_teardown(nothing_is_lost_and_nothing_doubled, tell_seed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -176,12 +176,32 @@ static void marks_keep_up_with_a_steady_reader(void **state)
     }
 }
 
+static void lane_and_back(void **state)
+{
+    (void)state;
+    char name[KAFKA_TOPIC_BYTES + 16], topic[KAFKA_TOPIC_BYTES + 1], longest[KAFKA_TOPIC_BYTES + 1];
+    int32_t partition;
+    memset(longest, 'x', KAFKA_TOPIC_BYTES);
+    longest[KAFKA_TOPIC_BYTES] = '\0';
+    kafka_lane_name(longest, INT32_MAX, name, sizeof name);
+    assert_true(kafka_lane_parse(PL_S(name), topic, &partition));
+    assert_string_equal(topic, longest);
+    assert_int_equal(partition, INT32_MAX);
+    static const char *const wrong[] = {"", "/", "a", "a/", "/1", "a/b", "a/1x", "a/-1", "a/99999999999"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_false(kafka_lane_parse(PL_S(wrong[i]), topic, &partition));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_batch_is_one_run),           cmocka_unit_test(part_of_a_batch_is_told_after_a_while),
-        cmocka_unit_test(every_record_is_told_once),        cmocka_unit_test(note_and_back),
-        cmocka_unit_test(marks_are_bounded_and_never_late), cmocka_unit_test(marks_keep_up_with_a_steady_reader),
+        cmocka_unit_test(whole_batch_is_one_run),
+        cmocka_unit_test(part_of_a_batch_is_told_after_a_while),
+        cmocka_unit_test(lane_and_back),
+        cmocka_unit_test(every_record_is_told_once),
+        cmocka_unit_test(note_and_back),
+        cmocka_unit_test(marks_are_bounded_and_never_late),
+        cmocka_unit_test(marks_keep_up_with_a_steady_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
