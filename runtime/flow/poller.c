@@ -360,11 +360,11 @@ pl_status pl_poller_next(pl_source_stage *source, int64_t now_ns, int64_t *resum
     if (now_ns >= poll->next_tick_ns)
         begin_tick(source, now_ns);
     int64_t soonest = poll->next_tick_ns;
+    /* In a second round, those that failed last: the others tell whether the host is well. */
     for (size_t k = 0, first = poll->turn; k < 2 * poll->count; k++) {
         size_t index = (first + k) % poll->count;
         pl_poll_item *item = &poll->items[index];
-        bool doubtful =
-            k >= poll->count; /* those that failed last come last: the others tell whether the host is well */
+        bool doubtful = k >= poll->count;
         if (item->done || item->quiet != doubtful)
             continue;
         if (!waits(poll, item, now_ns) && poll_item(source, index, error) != PL_OK)

@@ -97,6 +97,8 @@ static pl_write *take_first(pl_sink_stage *sink)
 
 static void write_free(pl_sink_stage *sink, pl_write *write)
 {
+    if (!write)
+        return;
     load_unref(sink, write->load);
     pl_free(write);
 }
@@ -295,13 +297,16 @@ void pl_sink_read_inbox(pl_sink_stage *sink)
 
 /* ---- writing ------------------------------------------------------------------- */
 
-/* Splits a write in two, of which the first has so many records. */
+/* Splits a write that is in no list in two, of which the first has so many records. false: no memory, it halted. */
 static bool split(pl_sink_stage *sink, pl_write *write, uint32_t first)
 {
     pl_write *left = write_new(write->load, write->records, first, write->attempts);
     pl_write *right = write_new(write->load, write->records + first, write->count - first, write->attempts);
     if (!left || !right) {
         pl_stage_halt_no_memory(&sink->stage);
+        write_free(sink, left);
+        write_free(sink, right);
+        write_free(sink, write);
         return false;
     }
     left->sequence = write->sequence;
