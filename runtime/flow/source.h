@@ -55,28 +55,28 @@ typedef struct pl_source_stage {
     pl_stage stage; /* first */
     pl_source_setup setup;
     pl_source_state state;
+    uint32_t spare_count;
     pl_retry retry;
     pl_retry commit_retry; /* of what the plugin, or the core for it, keeps for a restart */
     pl_flow_batch *building;
     pl_ack_block *block, *given_up; /* given_up: of closed lanes, freed when idle */
-    pl_ack_block *spare;            /* to be used again */
-    uint32_t spare_count;
-    pl_document *document; /* for validation and event time */
-    pl_lane **lanes;       /* of this source */
-    pl_lane **out;         /* those of them with inputs not settled, or a commit that is due */
-    pl_lane **told;        /* those of them that the batch being built has to mark */
+    pl_ack_block *spare;            /* to be used again: spare_count of them */
+    pl_document *document;          /* for validation and event time */
+    pl_lane **lanes;                /* of this source */
+    pl_lane **out;                  /* those of them with inputs not settled, or a commit that is due */
+    pl_lane **told;                 /* those of them that the batch being built has to mark */
     size_t lane_count, lane_capacity, out_count, told_count;
     pl_poll_state poll;
     int64_t resume_ns;
     _Atomic bool waits_for_memory, woken;
     bool held;                       /* counted in flow->held_sources */
+    bool lean;                       /* the memory of its busy time was given back */
+    bool inside;                     /* see pl_transaction_enter */
     struct pl_source_buffer *buffer; /* NULL: none; see source_buffer.h */
     int64_t arrived_unix_ns;         /* of the record that the buffer gives back; 0: now */
     bool marks_known, marks_wanted;  /* somebody below reads how far lanes have come */
     int64_t busy_ns;                 /* when it last had something to hand over */
-    bool lean;                       /* the memory of that time was given back */
     const pl_txn_source *txn;        /* exactly once; NULL: at least once */
-    bool inside;                     /* see pl_transaction_enter */
     uint64_t most_out;       /* inputs that may be out: what is inside must not keep a commit waiting for long */
     uint64_t settled_before; /* when it entered */
     int64_t entered_ns;

@@ -133,6 +133,19 @@ static bool track(pl_source_stage *source, pl_lane *lane, pl_record *record, uin
     return pl_source_track(source, lane, record->ack);
 }
 
+pl_ack *pl_source_track_gap(pl_source_stage *source, pl_lane *lane, uint64_t position, size_t bytes, uint32_t edges)
+{
+    if (!pl_source_begin(source))
+        return NULL;
+    pl_ack *ack = pl_ack_block_add(source->block, &source->stage, position);
+    pl_count(&source->stage.account.read, 1);
+    pl_count(&source->stage.account.bytes, bytes);
+    if (!pl_source_track(source, lane, ack))
+        return NULL;
+    pl_ack_add(ack, edges - 1);
+    return ack;
+}
+
 bool pl_source_emit(pl_source_stage *source, const pl_emission *emission)
 {
     pl_poll_item *item = source->poll.items ? &source->poll.items[source->poll.current] : NULL;
