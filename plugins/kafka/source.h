@@ -72,14 +72,14 @@ typedef struct kafka_source_self {
     int commits_out;
     int64_t commit_due_ns;
     bool commits_failing; /* said once */
+    bool transactional;   /* exactly once: the sink commits, and says where each partition goes on */
     kafka_rewind rewind;
     /* See fetch.c. */
     size_t nudge_every_bytes, read_bytes; /* nudge_every_bytes 0: not needed */
     uint32_t read_messages;
     int64_t lag_due_ns;
     pl_metric *lag, *rebalances, *commits, *commit_errors;
-    /* Exactly once: the sink commits, and says where each partition goes on. */
-    bool transactional;
+    /* Exactly once. */
     rd_kafka_topic_partition_list_t *unsought; /* an assignment of which some have no offset yet; NULL: none */
     void *token;                               /* see pl_txn_source.group_token; librdkafka's memory */
 } kafka_source_self;

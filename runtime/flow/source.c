@@ -7,8 +7,7 @@
 
 enum {
     RECORD_BYTES = sizeof(pl_record) + sizeof(pl_ack), /* what a record takes beside its payload, at least */
-    NEXTS_A_BATCH = 64,
-    DUE_POLL_NS = 1000 * 1000
+    NEXTS_A_BATCH = 64
 };
 
 static const int64_t LEAN_AFTER_NS = 1000000000;
@@ -437,17 +436,6 @@ void pl_source_hold_up(pl_source_stage *source, bool held)
         pl_flow_tell_held(source->stage.flow);
 }
 
-/* A plugin that waits for its next record must not keep a commit waiting. */
-static int64_t deadline(const pl_source_stage *source, int64_t now_ns)
-{
-    int64_t deadline_ns = pl_flow_deadline(source->stage.flow, now_ns);
-    if (!source->inside)
-        return deadline_ns;
-    int64_t due_ns = atomic_load(&source->stage.flow->transaction->due_ns);
-    int64_t soon_ns = now_ns + DUE_POLL_NS; /* the gate closes in a moment */
-    return due_ns < soon_ns && soon_ns < deadline_ns ? soon_ns : due_ns < deadline_ns ? due_ns : deadline_ns;
-}
-
 static pl_stepped run(pl_source_stage *source, int64_t now_ns)
 {
     if (now_ns < source->resume_ns && !atomic_exchange(&source->woken, false))
@@ -460,7 +448,7 @@ static pl_stepped run(pl_source_stage *source, int64_t now_ns)
     if (source->held)
         return pl_step_idle(INT64_MAX);
     atomic_store(&source->waits_for_memory, false);
-    if (pl_source_call(source, now_ns, deadline(source, now_ns)) == PL_END)
+    if (pl_source_call(source, now_ns, pl_source_deadline(source, now_ns)) == PL_END)
         pl_source_end(source);
     return pl_step_again();
 }

@@ -145,6 +145,8 @@ void pl_poller_collect(pl_source_stage *source);
 void pl_poller_release(pl_source_stage *source);
 
 /* source_transaction.c; only with source->txn: */
+/* For a call of next: a plugin that waits for its next record must not keep a commit waiting. */
+int64_t pl_source_deadline(const pl_source_stage *source, int64_t now_ns);
 /* As pl_transaction_enter. */
 bool pl_source_enter(pl_source_stage *source);
 /* Leaves the transaction once the gate is closed and all that was handed over is settled. */

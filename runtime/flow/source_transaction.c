@@ -3,7 +3,17 @@
 #include <flow/source.h>
 #include <flow/transaction.h>
 
-enum { OUT_SHARE = 4, OUT_LEAST_NS = 100 * 1000 * 1000 };
+enum { OUT_SHARE = 4, OUT_LEAST_NS = 100 * 1000 * 1000, DUE_POLL_NS = 1000 * 1000 };
+
+int64_t pl_source_deadline(const pl_source_stage *source, int64_t now_ns)
+{
+    int64_t deadline_ns = pl_flow_deadline(source->stage.flow, now_ns);
+    if (!source->inside)
+        return deadline_ns;
+    int64_t due_ns = atomic_load(&source->stage.flow->transaction->due_ns);
+    int64_t soon_ns = now_ns + DUE_POLL_NS; /* the gate closes in a moment */
+    return due_ns < soon_ns && soon_ns < deadline_ns ? soon_ns : due_ns < deadline_ns ? due_ns : deadline_ns;
+}
 
 bool pl_source_enter(pl_source_stage *source)
 {
