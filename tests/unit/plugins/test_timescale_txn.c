@@ -1,106 +1,11 @@
 /* Exactly once: this program plays the core. It begins, writes batches, commits positions, and now and then goes wrong.
  * The tables have no key unless a test wants one, so that whatever is written twice shows. Needs a real server in
  * PL_TEST_DSN. */
-#include "support_timescale.h"
+#include "support_timescale_txn.h"
+#include "support_wire.h"
 
-#include <arpa/inet.h>
-#include <poll.h>
 #include <pthread.h>
-#include <sys/socket.h>
 #include <unistd.h>
-
-enum { LARGE = 300 }; /* goes by COPY */
-static const pl_txn exactly_once = {.struct_size = sizeof exactly_once, .pipeline = "p'1", .commit_every_ns = 1000};
-
-#define POSITIONS "positions: unit_positions"
-#define PLAIN ", key: [], columns: [{ name: n, type: bigint, null: false }, { name: v, type: 'numeric(5,2)' }]"
-#define KEYED ", key: [n], columns: [{ name: n, type: bigint }, { name: v, type: 'numeric(5,2)' }]"
-
-static bool one_session; /* PGlite: nobody else is let in while a transaction is open */
-
-static int fresh(void **state)
-{
-    (void)fresh_table(state);
-    if (dsn()) {
-        one_session = has_timescale();
-        (void)query("DROP TABLE IF EXISTS unit_positions");
-    }
-    return 0;
-}
-#define TXN_TEST(name) cmocka_unit_test_setup(name, fresh)
-
-static stub *open_with(const char *at, const char *more)
-{
-    char with[1024];
-    stub *host = stub_open("timescale", STUB_SINK);
-    host->real_time = true;
-    stub_extension(host, "pl.txn/1", &exactly_once);
-    (void)snprintf(with, sizeof with, "{ dsn: \"%s\", table: unit_prices, " POSITIONS "%s }", at, more);
-    stub_create(host, with);
-    return host;
-}
-
-static stub *open_txn(const char *more)
-{
-    return open_with(dsn(), more);
-}
-
-static const pl_txn_sink *calls(const stub *host)
-{
-    return host->component->extension(host->self, "pl.txn/1");
-}
-
-static pl_error *no_error(stub *host)
-{
-    host->error = (pl_error){.struct_size = sizeof host->error};
-    return &host->error;
-}
-
-static pl_status begin(stub *host)
-{
-    return calls(host)->begin(host->self, no_error(host));
-}
-
-static pl_status commit(stub *host, const char *lane, uint64_t position)
-{
-    pl_txn_position at = {.lane = PL_S(lane), .position = position};
-    return calls(host)->commit(host->self, &at, 1, (pl_str){0}, INT64_MAX, no_error(host));
-}
-
-static void cancel(stub *host)
-{
-    assert_int_equal(calls(host)->abort(host->self, no_error(host)), PL_OK);
-}
-
-/* What is stored for the lane; -1: nothing. */
-static int64_t position_of(stub *host, const char *lane)
-{
-    uint64_t position = UINT64_MAX;
-    pl_status status = calls(host)->position(host->self, PL_S(lane), &position, no_error(host));
-    if (status == PL_END) {
-        return -1;
-    }
-    expect_ok(host, status);
-    return (int64_t)position;
-}
-
-/* The records n = first .. first+count-1. */
-static pl_status write_some(stub *host, int first, int count)
-{
-    char texts[LARGE][48];
-    const char *rows[LARGE + 1] = {NULL};
-    assert_true(count <= LARGE);
-    for (int i = 0; i < count; i++) {
-        (void)snprintf(texts[i], sizeof texts[i], "{\"n\":%d,\"v\":1.50}", first + i);
-        rows[i] = texts[i];
-    }
-    return stub_write(host, rows);
-}
-
-static const char *stored(void)
-{
-    return query("SELECT count(*), count(DISTINCT n), coalesce(max(n), -1) FROM unit_prices");
-}
 
 /* ---- What goes well ----------------------------------------------------------------------------- */
 
@@ -528,65 +433,6 @@ static void a_session_lost_while_nothing_comes_does_no_harm(void **state)
     assert_string_equal(stored(), "3|3|2");
 }
 
-/* A wire to the server that is cut at COMMIT: behind it, so that only the answer is lost, or before it. */
-typedef struct wire {
-    int listener, client, server;
-    bool behind;
-    uint16_t port;
-    pthread_t thread;
-} wire;
-
-static bool pass(int from, int to, bool *commit, const wire *wire)
-{
-    char bytes[65536];
-    ssize_t len = recv(from, bytes, sizeof bytes, 0);
-    if (len <= 0) {
-        return false;
-    }
-    *commit = memmem(bytes, (size_t)len, "COMMIT", 7) != NULL;
-    return (*commit && !wire->behind) || send(to, bytes, (size_t)len, MSG_NOSIGNAL) == len;
-}
-
-static void *carry(void *opaque)
-{
-    wire *wire = opaque;
-    bool commit = false, answer = false;
-    wire->client = accept(wire->listener, NULL, NULL);
-    while (!commit) {
-        struct pollfd fds[] = {{.fd = wire->client, .events = POLLIN}, {.fd = wire->server, .events = POLLIN}};
-        if (poll(fds, 2, -1) < 0 || (fds[0].revents && !pass(wire->client, wire->server, &commit, wire)) ||
-            (fds[1].revents && !pass(wire->server, wire->client, &answer, wire))) {
-            break;
-        }
-    }
-    if (commit && wire->behind) { /* the server has answered, and nobody hears it */
-        char bytes[256];
-        (void)recv(wire->server, bytes, sizeof bytes, 0);
-    }
-    /* The next connection of the client goes past the wire: its dsn names two ports. */
-    (void)close(wire->listener);
-    (void)close(wire->client);
-    (void)close(wire->server);
-    return NULL;
-}
-
-static int tcp(uint16_t port, bool listens, uint16_t *bound)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_port = htons(port)};
-    socklen_t len = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_true(fd >= 0);
-    if (listens) {
-        assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
-        assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-        assert_int_equal(listen(fd, 4), 0);
-        *bound = ntohs(address.sin_port);
-    } else {
-        assert_int_equal(connect(fd, (struct sockaddr *)&address, len), 0);
-    }
-    return fd;
-}
-
 /* The sink behind the wire, whose second connection finds the server by itself. */
 static stub *open_wired(wire *wire, bool behind)
 {
@@ -594,14 +440,11 @@ static stub *open_wired(wire *wire, bool behind)
     const char *port = strrchr(dsn(), ':'), *slash = strrchr(dsn(), '/');
     assert_true(port && slash && slash > port);
     long number = strtol(port + 1, NULL, 10);
-    *wire = (struct wire){.behind = behind};
-    wire->listener = tcp(0, true, &wire->port);
-    wire->server = tcp((uint16_t)number, false, NULL);
+    wire_open(wire, (uint16_t)number, "COMMIT", behind);
     const char *host = strrchr(dsn(), '@');
     assert_non_null(host);
     (void)snprintf(at, sizeof at, "%.*s127.0.0.1:%d,127.0.0.1:%ld%s?sslmode=disable&gssencmode=disable",
                    (int)(host + 1 - dsn()), dsn(), wire->port, number, slash);
-    assert_int_equal(pthread_create(&wire->thread, NULL, carry, wire), 0);
     return open_with(at, ", create: true" PLAIN);
 }
 
@@ -624,7 +467,7 @@ static void commit_over(bool behind)
         cancel(host);
         assert_int_equal(position_of(host, "t/0"), -1);
     }
-    (void)pthread_join(wire.thread, NULL);
+    wire_join(&wire);
     stub_close(&host);
     assert_string_equal(stored(), behind ? "301|301|300" : "0|0|-1");
 }
