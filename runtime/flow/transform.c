@@ -458,12 +458,14 @@ static pl_status load(pl_transform_stage *transform, pl_error *error)
             return PL_FAILED;
     }
     setup->script.host = &transform->script_host;
-    if (setup->script.path || setup->script.text) {
+    if (setup->checked && *setup->checked) {
+        transform->script = *setup->checked;
+        *setup->checked = NULL;
+        pl_script_serve(transform->script, setup->script.host);
+    } else if (setup->script.path || setup->script.text) {
         transform->script = pl_script_new(&setup->script, error);
-        if (!transform->script)
-            return PL_FAILED;
     }
-    return PL_OK;
+    return transform->script || !(setup->script.path || setup->script.text) ? PL_OK : PL_FAILED;
 }
 
 pl_transform_stage *pl_transform_stage_new(pl_flow *flow, const pl_transform_setup *setup, const char *name,

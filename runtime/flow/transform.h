@@ -13,6 +13,7 @@ enum { PL_TRANSFORM_BATCH_RECORDS = 1024, PL_CHECKPOINT_EVERY_NS = 1000 * 1000 *
 
 typedef struct pl_transform_setup {
     pl_script_setup script; /* host is filled in here; path and text NULL: only `when` */
+    pl_script **checked;    /* the same script, made for checking only and not run yet: taken; NULL, or of NULL: none */
     const char *when;       /* only records for which it is true come in; NULL: all */
     const char *when_path;
     int when_line;

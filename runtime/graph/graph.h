@@ -45,6 +45,7 @@ typedef struct pl_node_plan {
     uint32_t worker_count;
     pl_path by; /* transform with workers > 1 and `by: FIELD` */
     bool by_field;
+    pl_script *checked; /* transform: as it was checked; its first worker goes on with it */
     pl_path *time_paths;
     uint32_t *upstream; /* ranks of the sources above */
     size_t upstream_count;

@@ -159,6 +159,8 @@ static pl_stage *open_transform(pl_graph *graph, pl_node_plan *node, uint32_t wo
         .durable = spec->state.kind == PL_STATE_DURABLE && !graph->back.beside,
         .rebuilt = spec->state.kind == PL_STATE_REBUILD,
     };
+    if (worker == 0 && !setup.durable && !graph->flow.seeded) /* else it has another state, or clock */
+        setup.checked = &node->checked;
     setup.script.seed += worker;
     size_t size = strlen(graph->data_dir) + strlen(node->name) + 32;
     char *path = pl_arena_alloc(graph->arena, size);
@@ -200,6 +202,7 @@ static pl_status open_node(pl_graph *graph, pl_node_plan *node, pl_error *error)
         stage->worker = w;
         pl_random_seed(&stage->random, graph->flow.seed ^ pl_str_hash(PL_S(node->name)) ^ w);
     }
+    pl_script_free(&node->checked); /* nobody took it */
     return PL_OK;
 }
 
@@ -274,6 +277,7 @@ static void release_node(pl_node_plan *node)
 
 static void free_node(pl_node_plan *node)
 {
+    pl_script_free(&node->checked);
     for (uint32_t w = 0; node->stages && w < node->worker_count; w++) {
         pl_stage *stage = node->stages[w];
         if (!stage)

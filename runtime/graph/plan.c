@@ -153,12 +153,11 @@ static void plan_transform(pl_graph *graph, pl_node_plan *node, pl_diags *diags)
         return;
     pl_script_setup setup = pl_graph_script_setup(graph, spec, diags);
     size_t before = pl_diags_errors(diags);
-    pl_script *script = pl_script_new(&setup, &error);
+    pl_script *script = node->checked = pl_script_new(&setup, &error);
     if (!script && pl_diags_errors(diags) == before)
         report_script(diags, spec, setup.path, &error);
     else if (script && !pl_script_has_on_record(script) && pl_script_timer_count(script) == 0)
         pl_diags_error(diags, spec->script_node ? spec->script_node : spec->key, "the script defines no on_record(r)");
-    pl_script_free(&script);
 }
 
 static void plan_source(pl_graph *graph, pl_node_plan *node, pl_diags *diags)

@@ -112,6 +112,11 @@ pl_script *pl_script_new(const pl_script_setup *setup, pl_error *error)
     return script;
 }
 
+void pl_script_serve(pl_script *script, const pl_script_host *host)
+{
+    script->host = host;
+}
+
 pl_status pl_script_describe(const pl_script_setup *setup, pl_buf *out, pl_error *error)
 {
     pl_script_setup alone = {

@@ -45,6 +45,8 @@ typedef struct pl_script_setup {
 /* Loads and runs the main chunk. NULL: error has the message (script:line: ...), class PL_BAD_CONFIG; option errors are
  * in diags as well. Free with pl_script_free. */
 pl_script *pl_script_new(const pl_script_setup *setup, pl_error *error);
+/* One that was made for checking only goes to work, before its first call. */
+void pl_script_serve(pl_script *script, const pl_script_host *host);
 void pl_script_free(pl_script **script); /* nulls; NULL allowed */
 
 /* Appends the help of the script's options, as pl_options_describe writes it for a plugin; nothing when it has none. Of
