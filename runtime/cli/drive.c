@@ -135,7 +135,7 @@ static int timeout_ms(const pl_drive *drive, int64_t now_ns)
     if (drive->abort_ns == INT64_MAX && drive->for_ns && drive->started_ns + drive->for_ns < until)
         until = drive->started_ns + drive->for_ns;
     for (size_t i = 0; i < drive->count; i++)
-        if (drive->again_ns[i] && drive->again_ns[i] < until)
+        if (starts_over(drive, i) && drive->again_ns[i] && drive->again_ns[i] < until)
             until = drive->again_ns[i];
     return until <= now_ns ? 0 : (int)((until - now_ns) / 1000000 + 1);
 }
@@ -228,6 +228,7 @@ void pl_drive_judge(pl_drive *drive)
 bool pl_drive_start(pl_drive *drive)
 {
     for (size_t i = 0; i < drive->count; i++) {
+        drive->again_ns[i] = 0;
         if (start_one(drive, drive->graphs[i]))
             continue;
         abort_all(drive);

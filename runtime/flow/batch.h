@@ -37,8 +37,8 @@ typedef struct pl_flow_batch {
     uint32_t mark_count, mark_capacity;
     struct pl_flow_batch **parents; /* batches whose bytes the records point into */
     uint32_t parent_count, parent_capacity;
-    pl_memory *memory; /* charged with the arena once sealed, until the last reference goes */
-    size_t charged_bytes;
+    pl_memory *memory;            /* charged with the arena once sealed, until the last reference goes */
+    _Atomic size_t charged_bytes; /* a batch that points into this one may be weighed before this one is sealed */
 } pl_flow_batch;
 
 /* An empty batch with one reference. NULL: no memory. One thread fills it; then it is sealed and never changes. */

@@ -151,9 +151,11 @@ static pl_status add_header(header_list *list, facts *facts, pl_str name, const 
             take_fact(facts, name, value->as.s);
         return PL_OK;
     }
+    if (list->count == HEADERS_MAX)
+        return refuse(error, "it has more headers than a letter may have");
     if (list->count == list->capacity) {
         uint32_t capacity = list->capacity ? list->capacity * 2 : 8;
-        pl_field *grown = list->count < HEADERS_MAX ? pl_arena_alloc(list->arena, capacity * sizeof *grown) : NULL;
+        pl_field *grown = pl_arena_alloc(list->arena, capacity * sizeof *grown);
         if (!grown)
             return no_memory(error);
         if (list->count)

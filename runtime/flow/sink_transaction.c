@@ -72,6 +72,11 @@ static bool answer(pl_sink_stage *sink, int64_t *resume_ns)
             pl_error error = {.struct_size = sizeof error};
             pl_status status =
                 txn->position(pl_instance_self(sink->setup.instance), PL_S(lane->name), &position, &error);
+            if (status == PL_FAILED && sink->begun && error.error_class == PL_RETRY) {
+                pl_instance_release_answers(sink->setup.instance);
+                pl_sink_transaction_lost(sink, &error);
+                return false;
+            }
             if (!worked(sink, status, &error, resume_ns))
                 return false;
             if (status == PL_END)
@@ -85,9 +90,12 @@ static bool answer(pl_sink_stage *sink, int64_t *resume_ns)
 static bool begin(pl_sink_stage *sink, int64_t *resume_ns)
 {
     pl_error error = {.struct_size = sizeof error};
-    if (!sink->begun)
-        sink->begun =
-            worked(sink, sink->setup.txn->begin(pl_instance_self(sink->setup.instance), &error), &error, resume_ns);
+    if (sink->begun)
+        return true;
+    sink->begun =
+        worked(sink, sink->setup.txn->begin(pl_instance_self(sink->setup.instance), &error), &error, resume_ns);
+    if (sink->begun)
+        pl_transaction_begun(sink->stage.flow->transaction, sink->now_ns);
     return sink->begun;
 }
 

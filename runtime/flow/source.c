@@ -294,8 +294,10 @@ void pl_source_close_lane(pl_source_stage *source, uint32_t index, int64_t deadl
     pl_lane *lane = pl_lane_at(&flow->lanes, index);
     *settled_position = UINT64_MAX;
     for (size_t i = 0; i < source->unsought_count; i++)
-        if (source->unsought[i] == lane)
+        if (source->unsought[i] == lane) {
             source->unsought[i] = source->unsought[--source->unsought_count];
+            pl_transaction_forget(flow->transaction, lane);
+        }
     if (!lane || !lane->open)
         return;
     if (source->buffer) {

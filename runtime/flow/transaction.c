@@ -31,10 +31,10 @@ void pl_transaction_free(pl_transaction **transaction)
     *transaction = NULL;
 }
 
-static void note_sources(const pl_transaction *transaction)
+static void note_all(pl_stage *stages)
 {
-    for (pl_stage *source = transaction->flow->sources; source; source = source->next_alike)
-        pl_stage_note(source);
+    for (pl_stage *stage = stages; stage; stage = stage->next_alike)
+        pl_stage_note(stage);
 }
 
 void pl_transaction_want(pl_transaction *transaction)
@@ -144,6 +144,15 @@ bool pl_transaction_where(pl_transaction *transaction, pl_lane *lane, uint64_t *
     return known;
 }
 
+void pl_transaction_forget(pl_transaction *transaction, const pl_lane *lane)
+{
+    pthread_mutex_lock(&transaction->lock);
+    pl_transaction_ask *ask = find(transaction, lane);
+    if (ask)
+        *ask = transaction->asks[--transaction->ask_count];
+    pthread_mutex_unlock(&transaction->lock);
+}
+
 /* ---- the sink's side ----------------------------------------------------------------- */
 
 pl_lane *pl_transaction_asked(pl_transaction *transaction)
@@ -166,7 +175,15 @@ void pl_transaction_answer(pl_transaction *transaction, const pl_lane *lane, uin
         ask->answered = true;
     }
     pthread_mutex_unlock(&transaction->lock);
-    note_sources(transaction);
+    note_all(transaction->flow->sources);
+}
+
+void pl_transaction_begun(pl_transaction *transaction, int64_t now_ns)
+{
+    pthread_mutex_lock(&transaction->lock);
+    if (!pl_transaction_dirty(transaction))
+        atomic_store(&transaction->due_ns, now_ns + transaction->every_ns);
+    pthread_mutex_unlock(&transaction->lock);
 }
 
 bool pl_transaction_gathered(pl_transaction *transaction, bool last, int64_t now_ns)
@@ -178,8 +195,10 @@ bool pl_transaction_gathered(pl_transaction *transaction, bool last, int64_t now
     atomic_store_explicit(&transaction->closed, closed, memory_order_release);
     bool gathered = closed && transaction->inside == 0;
     pthread_mutex_unlock(&transaction->lock);
-    if (closed && !was_closed)
-        note_sources(transaction);
+    if (closed && !was_closed) {
+        note_all(transaction->flow->sources);
+        note_all(transaction->flow->sinks); /* what they have gathered waits for no more */
+    }
     return gathered;
 }
 
@@ -192,5 +211,5 @@ void pl_transaction_open(pl_transaction *transaction)
     atomic_store(&transaction->due_ns, INT64_MAX);
     atomic_store(&transaction->closed, false);
     pthread_mutex_unlock(&transaction->lock);
-    note_sources(transaction);
+    note_all(transaction->flow->sources);
 }

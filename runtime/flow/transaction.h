@@ -60,12 +60,16 @@ bool pl_transaction_enter(pl_transaction *transaction, bool *inside);
 bool pl_transaction_leave(pl_transaction *transaction, pl_lane *const *lanes, size_t count, pl_str token, bool *inside);
 /* Asks where the lane is to go on; true once it is known, and then never again. *failed: no memory. */
 bool pl_transaction_where(pl_transaction *transaction, pl_lane *lane, uint64_t *position, bool *failed);
+/* The lane is given up before it was known: nobody asks any more. */
+void pl_transaction_forget(pl_transaction *transaction, const pl_lane *lane);
 
 /* [the sink's thread] */
 
 /* A lane that somebody asks about; NULL: none. */
 pl_lane *pl_transaction_asked(pl_transaction *transaction);
 void pl_transaction_answer(pl_transaction *transaction, const pl_lane *lane, uint64_t position);
+/* Something is written that no source handed over, a timer's record: it is committed in its time, too. */
+void pl_transaction_begun(pl_transaction *transaction, int64_t now_ns);
 /* Closes the gate if a commit is due, wanted, or `last`; then true once every source has left. */
 bool pl_transaction_gathered(pl_transaction *transaction, bool last, int64_t now_ns);
 /* It is committed: the next one may begin. */

@@ -17,10 +17,13 @@ bool pl_graph_transactional(const pl_graph *graph, const pl_node_plan *node)
 
 const void *pl_graph_txn_of(const pl_graph *graph, const pl_node_plan *node)
 {
-    void *self = node->instance ? pl_instance_self(node->instance) : NULL;
     if (!pl_graph_transactional(graph, node) || !node->component || !node->component->extension)
         return NULL;
-    return node->component->extension(self, extension_id);
+    if (node->instance)
+        return node->component->extension(pl_instance_self(node->instance), extension_id);
+    pl_error known = {.struct_size = sizeof known}; /* it was reported when the plugin was planned */
+    const pl_plugin *plugin = pl_loader_open(graph->setup.loader, node->spec->plugin, &known);
+    return plugin ? pl_plugin_offer(plugin, node->component, extension_id) : NULL;
 }
 
 /* ---- the check -------------------------------------------------------------------- */
@@ -44,6 +47,10 @@ static void check_part(const pl_graph *graph, const pl_node_plan *node, pl_diags
         pl_diags_error(diags, spec->buffer.node,
                        "a buffer gives records back after a restart, so that they may come twice: it can't be had "
                        "with delivery: exactly_once");
+    if (node->kind == PL_KIND_SINK && spec->retry.attempts)
+        pl_diags_error(diags, pl_node_get(spec->node, "retry"),
+                       "a lost transaction is tried again for as long as it takes: retry.attempts can't be had with "
+                       "delivery: exactly_once");
     if (node->component && !pl_graph_txn_of(graph, node))
         pl_diags_error(diags, spec->plugin_node,
                        "plugin %s can't %s (it lacks %s), which delivery: exactly_once needs; at_least_once is what "
