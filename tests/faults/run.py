@@ -32,7 +32,7 @@ def runner():
 
 
 def run_lane(names, told, lock):
-    lane = subprocess.Popen([sys.executable, "-u", __file__, *names], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lane = subprocess.Popen([sys.executable, "-u", __file__, *(f"{name}." for name in names)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     for line in lane.stdout:
         found = re.match(r"(\d+) passed, (\d+) failed", line)
         with lock:
