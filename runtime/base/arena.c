@@ -271,7 +271,8 @@ char *pl_arena_text_begin(pl_arena *arena, size_t *room)
 {
     size_t left = (size_t)(arena->end - arena->at);
     *room = left > OWN_PADDING ? left - OWN_PADDING : 0;
-    ASAN_UNPOISON_MEMORY_REGION(arena->at, left);
+    if (*room)
+        ASAN_UNPOISON_MEMORY_REGION(arena->at, left);
     return (char *)arena->at;
 }
 

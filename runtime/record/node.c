@@ -289,25 +289,23 @@ static void get_to_know(pl_tree *tree, pl_tree_box *box)
     *known = (pl_tree_known){.shape = tree->source[0].shape, .distinct = !box->shadows, .count = (uint8_t)box->count};
     for (uint32_t i = 0; i < box->count; i++)
         known->entry[i] = (uint8_t)tree->node[box->first + i].at;
+    box->known = known->distinct && !box->mask;
+}
+
+static inline bool is_named(const pl_tree *tree, uint32_t holder, bool object)
+{
+    return holder == 0 && object && tree->source[0].outline && tree->source[0].shape;
 }
 
 static pl_status note(pl_tree *tree, uint32_t holder, pl_tree_box *box, pl_error *error)
 {
     const pl_tree_source *source = &tree->source[tree->node[holder].source];
-    if (!source->outline) {
-        pl_status status = note_members(tree, holder, box->object, &box->count, error);
-        box->live = box->count;
-        return status;
-    }
-    const bool named = holder == 0 && box->object && source->shape;
-    const bool known = named && source->shape == tree->known.shape;
-    pl_status status =
-        known ? note_known(tree, &box->count, error) : note_outlined(tree, holder, box->object, &box->count, error);
+    const bool known = is_named(tree, holder, box->object) && source->shape == tree->known.shape;
+    pl_status status = known             ? note_known(tree, &box->count, error)
+                       : source->outline ? note_outlined(tree, holder, box->object, &box->count, error)
+                                         : note_members(tree, holder, box->object, &box->count, error);
     box->live = box->count;
-    if (status == PL_OK && named && !known)
-        get_to_know(tree, box);
-    box->known = named && tree->known.distinct;
-    box->sifted = box->sifted || box->known;
+    box->known = box->sifted = known && tree->known.distinct;
     return status;
 }
 
@@ -329,6 +327,8 @@ static pl_status open_box(pl_tree *tree, uint32_t holder, bool object, pl_error 
         tree->nodes = box.first;
         return status;
     }
+    if (is_named(tree, holder, object) && tree->source[0].shape != tree->known.shape)
+        get_to_know(tree, &box);
     tree->box[tree->boxes++] = box;
     tree->node[holder].box = tree->boxes;
     return PL_OK;

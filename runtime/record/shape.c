@@ -4,8 +4,8 @@
 #include <record/shape.h>
 #include <stdatomic.h>
 
-/* After some misses in a row it is only tried now and then, at last with one text of REST_MAX + 1. */
-enum { MISSES_FREE = 4, REST_MAX = 63, PADDING = 16 /* bytes */ };
+/* Where misses outweigh it is only tried now and then, at last with one text of REST_MAX + 1. */
+enum { MISSES_FREE = 8, MISSES_MAX = MISSES_FREE + 6, REST_MAX = 63, PADDING = 16 /* bytes */ };
 
 _Static_assert(sizeof(pl_shape_lanes) == sizeof(pl_outline_entry), "an entry is four fields of 16 bits");
 
@@ -84,11 +84,18 @@ pl_shape_match pl_shape_try(pl_shape *shape, pl_str text, pl_outline_entry *entr
         shape->rest--;
         return PL_SHAPE_DOUBTED;
     }
+    if (pl_outline_room(text.len) == 0) /* nothing could be noted of it: it says nothing about the shape */
+        return PL_SHAPE_DOUBTED;
     bool comparable = shape->id != 0 && shape->count <= pl_outline_room(text.len);
     pl_shape_match match = comparable ? compare(shape, text, entry) : PL_SHAPE_OTHER;
     if (match == PL_SHAPE_SAME) {
-        shape->misses = 0;
-    } else if (++shape->misses > MISSES_FREE) {
+        shape->misses -= shape->misses > 0;
+        return match;
+    }
+    shape->misses += match == PL_SHAPE_OTHER ? 2 : 1; /* another one is learned for each that is of none */
+    if (shape->misses > MISSES_MAX)
+        shape->misses = MISSES_MAX;
+    if (shape->misses > MISSES_FREE) {
         uint32_t doubled = shape->misses - MISSES_FREE;
         shape->rest = doubled < 6 ? (1u << doubled) - 1 : REST_MAX;
     }

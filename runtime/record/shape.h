@@ -23,7 +23,7 @@ typedef struct pl_shape {
     pl_shape_step *step; /* followed by the text it was learned from, and some bytes of room */
     uint32_t count, len; /* of the entries, and of the text */
     size_t room;         /* bytes at step */
-    uint32_t misses;     /* in a row */
+    uint32_t misses;     /* a miss adds 1 or 2, a match takes 1 off */
     uint32_t rest;       /* texts not to be looked at: those before were of other shapes */
 } pl_shape;
 

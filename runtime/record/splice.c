@@ -189,7 +189,9 @@ static bool encode_there(pl_document *document, pl_arena *arena, pl_str *payload
         return false;
     pl_buf out = {.data = place, .capacity = room + 1, .max = room}; /* it never grows */
     bool done = room > document->payload.len && encode_root(document, &out, NULL) == PL_OK && !pl_buf_failed(&out);
-    *payload = pl_arena_text_end(arena, done ? out.len : 0);
+    pl_str text = pl_arena_text_end(arena, done ? out.len : 0);
+    if (done)
+        *payload = text;
     return done;
 }
 
