@@ -8,9 +8,10 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { TAIL_MAX = 1 << 20, TAIL_STEP = 64 << 10 };
+enum { TAIL_MAX = 1 << 20, TAIL_STEP = 64 << 10, LOCK_TRIES = 100, LOCK_PAUSE_NS = 10000000 };
 
 static int32_t class_of(int number)
 {
@@ -98,20 +99,26 @@ static bool is_torn(const file_lines *lines, const char *tail, size_t len)
     return torn;
 }
 
-static void mend_tail(file_writer *writer, const file_lines *lines, off_t size)
+/* Ours is for writing only. By the descriptor, for the name may be another file's by now. -1: not to be read. */
+static int open_to_read(const file_writer *writer)
 {
-    char last, message[PATH_MAX + 96];
-    if (size == 0) {
-        return;
-    }
-    int fd = open(writer->path, O_RDONLY | O_CLOEXEC); /* ours is for writing only */
-    if (fd < 0 || pread(fd, &last, 1, size - 1) != 1 || last == '\n') {
-        (void)(fd >= 0 && close(fd));
-        return;
-    }
+    char name[32];
+    (void)snprintf(name, sizeof name, "/proc/self/fd/%d", writer->fd);
+    return open(name, O_RDONLY | O_CLOEXEC);
+}
+
+/* Whether the file is known to end within a line. */
+static bool ends_within_line(int fd, off_t size)
+{
+    char last;
+    return size > 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n';
+}
+
+static void mend_tail(file_writer *writer, const file_lines *lines, int fd, off_t size)
+{
+    char message[PATH_MAX + 96];
     size_t len;
     char *tail = read_tail(fd, size, &len);
-    (void)close(fd);
     if (len > 0 && is_torn(lines, tail, len) && ftruncate(writer->fd, size - (off_t)len) == 0) {
         (void)snprintf(message, sizeof message, "%s: a torn last line of %zu bytes was cut off", writer->path, len);
     } else {
@@ -122,14 +129,32 @@ static void mend_tail(file_writer *writer, const file_lines *lines, off_t size)
     free(tail);
 }
 
-/* What looks like a torn line is another process's that is being written, unless nobody else has the file open to
- * write: all of us hold a shared lock meanwhile. */
-static void mend_if_alone(file_writer *writer, const file_lines *lines, off_t size)
+/* Others of us hold the exclusive lock for a moment only; for a stranger who keeps it nobody waits for ever. */
+static void lock_shared(const file_writer *writer)
 {
-    if (flock(writer->fd, LOCK_EX | LOCK_NB) == 0) {
-        mend_tail(writer, lines, size);
+    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+    for (int i = 0; i < LOCK_TRIES && flock(writer->fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK; i++) {
+        (void)nanosleep(&pause, NULL);
     }
-    (void)flock(writer->fd, LOCK_SH | LOCK_NB);
+}
+
+/* What looks like a torn line may be another process's that is being written, where somebody else has the file open to
+ * write: all of us hold a shared lock meanwhile. Then the line stays, and gets its end before our first one. A file
+ * system without locks tells of nobody. */
+static void mend_if_alone(file_writer *writer, const file_lines *lines)
+{
+    struct stat about;
+    bool others = flock(writer->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    int fd = open_to_read(writer);
+    if (fd >= 0 && fstat(fd, &about) == 0 && ends_within_line(fd, about.st_size)) {
+        if (others) {
+            writer->owes_newline = true;
+        } else {
+            mend_tail(writer, lines, fd, about.st_size);
+        }
+    }
+    (void)(fd >= 0 && close(fd));
+    lock_shared(writer);
 }
 
 /* Standard output is shared with whoever started us, so it is not ours to make non-blocking; a pipe can be opened a
@@ -161,7 +186,7 @@ pl_status writer_open(file_writer *writer, const file_lines *lines, bool truncat
     writer->fresh = !writer->regular || about.st_size == 0;
     writer->owes_newline = false;
     if (writer->durable) {
-        mend_if_alone(writer, lines, about.st_size);
+        mend_if_alone(writer, lines);
     }
     if (!existed) {
         sync_folder(writer);
@@ -199,9 +224,20 @@ static pl_status write_all(file_writer *writer, const char *bytes, size_t len, s
     return PL_OK;
 }
 
+/* Another process may have ended the line meanwhile. Where that can't be known, an empty line does no harm. */
+static bool still_owes_newline(const file_writer *writer)
+{
+    struct stat about;
+    int fd = writer->durable ? open_to_read(writer) : -1;
+    bool owes = fd < 0 || fstat(fd, &about) != 0 || ends_within_line(fd, about.st_size);
+    (void)(fd >= 0 && close(fd));
+    return owes;
+}
+
 pl_status writer_write(file_writer *writer, const char *bytes, size_t len, size_t *done, pl_error *error)
 {
     *done = 0;
+    writer->owes_newline = writer->owes_newline && still_owes_newline(writer);
     if (writer->owes_newline) {
         if (write_all(writer, "\n", 1, done, error) != PL_OK) {
             *done = 0;

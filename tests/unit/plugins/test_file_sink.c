@@ -203,7 +203,6 @@ static void a_torn_last_line_is_cut_off(void **state)
     stub_close(&host);
 }
 
-/* A full disk, by RLIMIT_FSIZE: what fits is durable, what was torn is taken back, the rest comes again. */
 /* What looks torn may be a line that somebody else is writing just now. */
 static void a_last_line_is_left_to_another_writer(void **state)
 {
@@ -219,6 +218,36 @@ static void a_last_line_is_left_to_another_writer(void **state)
     (void)close(other);
 }
 
+/* It may be torn all the same; then it stays, and no record is glued to it. */
+static void a_line_that_another_writer_does_not_end_gets_its_end(void **state)
+{
+    (void)state;
+    put("out", "w", "{\"a\":1}\n{\"a\":2,\"b");
+    int other = open(at("out"), O_WRONLY | O_APPEND | O_CLOEXEC);
+    assert_true(other >= 0 && flock(other, LOCK_SH) == 0);
+    stub *host = sink("{ path: %s/out }");
+    assert_int_equal(stub_write(host, BATCH("3")), PL_OK);
+    assert_int_equal(stub_write(host, BATCH("4")), PL_OK);
+    assert_string_equal(get("out"), "{\"a\":1}\n{\"a\":2,\"b\n3\n4\n");
+    stub_close(&host);
+    (void)close(other);
+}
+
+/* The lock is kept while the file is open, so that the next one does not take our line for a torn one. */
+static void a_writer_holds_a_shared_lock(void **state)
+{
+    (void)state;
+    stub *host = sink("{ path: %s/out }");
+    assert_int_equal(stub_write(host, BATCH("1")), PL_OK);
+    int other = open(at("out"), O_WRONLY | O_APPEND | O_CLOEXEC);
+    assert_int_equal(flock(other, LOCK_EX | LOCK_NB), -1);
+    assert_int_equal(flock(other, LOCK_SH | LOCK_NB), 0);
+    stub_close(&host);
+    assert_int_equal(flock(other, LOCK_EX | LOCK_NB), 0);
+    (void)close(other);
+}
+
+/* A full disk, by RLIMIT_FSIZE: what fits is durable, what was torn is taken back, the rest comes again. */
 static void a_full_disk_leaves_whole_lines(void **state)
 {
     (void)state;
@@ -306,6 +335,8 @@ int main(void)
         TEST(dead_letters_come_in_an_envelope),
         TEST(a_torn_last_line_is_cut_off),
         TEST(a_last_line_is_left_to_another_writer),
+        TEST(a_line_that_another_writer_does_not_end_gets_its_end),
+        TEST(a_writer_holds_a_shared_lock),
         TEST(a_full_disk_leaves_whole_lines),
         TEST(a_folder_that_is_not_there_halts),
         TEST(a_pipe_without_reader_is_retried_and_a_closed_one_halts),
