@@ -316,7 +316,11 @@ static pl_status sink_commit(void *opaque, const pl_txn_position *positions, uin
     pl_status status = ready(self, error);
     status = status == PL_OK ? txn_commit(&self->txn, &self->link, positions, count, error) : status;
     if (status == PL_AGAIN) {
-        status = ready(self, error);
+        pl_error unconnected = {.struct_size = sizeof unconnected};
+        status = ready(self, &unconnected);
+        if (status != PL_OK) {
+            *error = unconnected;
+        }
         status = status == PL_OK ? txn_look_back(&self->txn, &self->link, positions, count, error) : status;
     }
     if (status == PL_OK) {

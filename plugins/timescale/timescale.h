@@ -147,6 +147,6 @@ void txn_abort(txn *txn, pg_link *link);
 /* Any outcome ends the transaction. PL_AGAIN: the connection is closed, and txn_look_back on a new one tells what
  * became of it. */
 pl_status txn_commit(txn *txn, pg_link *link, const pl_txn_position *positions, uint32_t count, pl_error *error);
-/* PL_OK: they are committed. PL_RETRY: they are not, or it can't be known. */
+/* PL_OK: they are committed. PL_RETRY: they are not, or it can't be known. error: txn_commit's, to be told with it. */
 pl_status txn_look_back(txn *txn, pg_link *link, const pl_txn_position *positions, uint32_t count, pl_error *error);
 #endif

@@ -351,12 +351,13 @@ pl_status txn_look_back(txn *txn, pg_link *link, const pl_txn_position *position
 {
     bool stored = false;
     uint64_t position = 0;
+    const pl_error why = *error;
     const txn_lane *lane = count > 0 ? find_lane(txn, positions[0].lane, 0) : NULL;
     if (lane && ask(txn, link, lane->name, &stored, &position, error) != PL_OK) {
         return PL_FAILED;
     }
     if (!stored || position != lane->next) {
-        return pl_fail(error, PL_RETRY, "a commit without an answer did not come about, or nobody knows");
+        return pl_fail(error, PL_RETRY, "the commit did not come about, or nobody knows: %s", why.message);
     }
     moved_all(txn, positions, count);
     return PL_OK;

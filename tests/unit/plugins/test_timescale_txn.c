@@ -463,7 +463,8 @@ static void commit_over(bool behind)
         expect_ok(host, write_some(host, LARGE, 1));
         expect_ok(host, commit(host, "t/0", LARGE));
     } else {
-        expect_failure(host, commit(host, "t/0", LARGE - 1), PL_RETRY, "a commit without an answer did not come about");
+        expect_failure(host, commit(host, "t/0", LARGE - 1), PL_RETRY,
+                       "the commit did not come about, or nobody knows: cannot commit: ");
         cancel(host);
         assert_int_equal(position_of(host, "t/0"), -1);
     }
@@ -484,6 +485,28 @@ static void a_commit_that_never_arrived_is_looked_up(void **state)
     (void)state;
     NEEDS_SERVER();
     commit_over(false);
+}
+
+/* A deferred trigger, and another that undoes SET CONSTRAINTS: what fails is the commit, and the server says why. */
+static void what_the_server_says_of_a_commit_is_told(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    stub *host = open_txn(", create: true" PLAIN);
+    assert_int_equal(position_of(host, "t/0"), -1);
+    (void)query("CREATE OR REPLACE FUNCTION unit_defer() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$BEGIN SET CONSTRAINTS ALL DEFERRED; RETURN NULL; END$$; "
+                "CREATE TRIGGER a BEFORE UPDATE ON unit_positions FOR EACH STATEMENT EXECUTE FUNCTION unit_defer(); "
+                "CREATE OR REPLACE FUNCTION unit_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$BEGIN RAISE 'no room' USING ERRCODE = '53100'; END$$; "
+                "CREATE CONSTRAINT TRIGGER b AFTER UPDATE ON unit_positions DEFERRABLE INITIALLY DEFERRED "
+                "FOR EACH ROW WHEN (new.position IS NOT NULL) EXECUTE FUNCTION unit_refuse()");
+    expect_ok(host, begin(host));
+    expect_ok(host, write_some(host, 0, 3));
+    expect_failure(host, commit(host, "t/0", 2), PL_RETRY, "nobody knows: cannot commit: no room (SQLSTATE 53100)");
+    cancel(host);
+    stub_close(&host);
+    assert_string_equal(stored(), "0|0|-1");
 }
 
 /* ---- Tables and options ---------------------------------------------------------------------------------------- */
@@ -580,6 +603,7 @@ int main(void)
         TXN_TEST(a_session_lost_while_nothing_comes_does_no_harm),
         TXN_TEST(a_commit_whose_answer_is_lost_is_looked_up),
         TXN_TEST(a_commit_that_never_arrived_is_looked_up),
+        TXN_TEST(what_the_server_says_of_a_commit_is_told),
         TXN_TEST(without_create_the_table_of_positions_must_be_there),
         TXN_TEST(the_calls_must_come_in_their_order),
         TXN_TEST(a_table_without_a_key_may_be_a_hypertable),
