@@ -168,7 +168,10 @@ static pl_status ask_topic(kafka_link *link, const char *name, int64_t deadline_
     rd_kafka_metadata_destroy(found);
     if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
         return pl_fail(error, PL_HALT, "not allowed to see topic '%s'", name);
-    return PL_OK;
+    bool told = *partitions || code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+                code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+                code == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION; /* no such name can be: making it says why */
+    return told ? PL_OK : pl_fail(error, PL_RETRY, "topic '%s': %s", name, rd_kafka_err2str(code));
 }
 
 /* Waits for the answer to an admin request. NULL: error says why. */
@@ -300,11 +303,13 @@ static pl_status wait_seen(kafka_link *link, const char *name, int partitions, i
     int seen, replication;
     const struct timespec pause = {.tv_nsec = SEEN_AGAIN_MS * KAFKA_NS_PER_MS};
     for (;;) {
-        if (ask_topic(link, name, deadline_ns, &seen, &replication, error) != PL_OK)
-            return PL_FAILED;
-        if (seen >= partitions)
+        pl_status status = ask_topic(link, name, deadline_ns, &seen, &replication, error);
+        bool over = left_ms(link, deadline_ns) == 0;
+        if (status != PL_OK && (over || error->error_class != PL_RETRY))
+            return status;
+        if (status == PL_OK && seen >= partitions)
             return PL_OK;
-        if (left_ms(link, deadline_ns) == 0)
+        if (over)
             return pl_fail(error, PL_RETRY, "topic '%s' was to have %d partitions and is still seen with %d", name,
                            partitions, seen);
         (void)nanosleep(&pause, NULL);
