@@ -4,7 +4,8 @@
 
 #include <stdlib.h>
 
-/* send_offsets can be called again but not resumed, so it is given the time of a slow broker at once. */
+/* send_offsets can be called again but not resumed, so it is given the time of a slow broker at once: one call of
+ * commit can take so long, whatever its deadline. */
 enum { SEND_MS = 1000, ABORT_SLICES = 20 };
 
 /* ---- The sink ------------------------------------------------------------------ */
@@ -102,6 +103,8 @@ static pl_status txn_commit(void *self, const pl_txn_position *positions, uint32
 {
     kafka_sink_self *sink = self;
     if (count && !sink->offsets_sent) {
+        if (kafka_link_interrupted(&sink->link))
+            return PL_AGAIN; /* nothing but an abort comes behind an interrupt */
         pl_status status = send_offsets(sink, positions, count, group_token, error);
         if (status != PL_OK)
             return status;
