@@ -48,6 +48,8 @@ static bool leave_group(kafka_source_self *source, int64_t deadline_ns)
             kafka_on_rebalance(rk, rd_kafka_event_error(event), rd_kafka_event_topic_partition_list(event), source);
         rd_kafka_event_destroy(event);
     }
+    if (!rd_kafka_consumer_closed(rk))
+        (void)rd_kafka_assign(rk, NULL); /* answers a revocation that was not served in time; leaving waits for that */
     rd_kafka_queue_destroy(queue);
     return rd_kafka_consumer_closed(rk) != 0;
 }
@@ -65,8 +67,9 @@ void kafka_source_destroy(void *self)
         kafka_unsought_release(source);
         kafka_commit_now(source, NULL, host->now_ns(host) + 5 * second_ns);
         if (!leave_group(source, host->now_ns(host) + 2 * second_ns)) {
-            /* rd_kafka_destroy would wait for the same requests. The process is about to end: leave the client, and
-             * what its threads may touch, as they are. */
+            /* rd_kafka_destroy would wait for the same requests. Leave the client, and what its threads may touch, as
+             * they are: it reads nothing any more, and leaves the group once a broker answers it. Where the process
+             * goes on (a reload, starting over), what is left is memory and threads. */
             kafka_link_mute(&source->link);
             return;
         }
