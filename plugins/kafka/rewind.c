@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 enum { LOOKUP_TIMEOUT_MS = 5000, RETRY_NS = 500000000 };
+static const int64_t unlike_for_ns = 3000000000; /* by then a broker that had not heard of a growth has */
 
 static pl_status rewind_by(void *self, int64_t span_ns, pl_error *error)
 {
@@ -79,6 +80,7 @@ static void forget_wanted(kafka_rewind *r, bool all)
 {
     if (!r->wanted || (r->wanted->cnt && !all))
         return;
+    r->unlike_since_ns = 0;
     rd_kafka_topic_partition_list_destroy(r->wanted);
     r->wanted = NULL;
 }
@@ -140,6 +142,18 @@ void kafka_rewind_cancel(kafka_source_self *source, const rd_kafka_topic_partiti
     r->stale = r->running;
 }
 
+/* Brokers learn of a growth one after the other, so one look proves nothing. */
+static void judge_unlike(kafka_source_self *source)
+{
+    kafka_rewind *r = &source->rewind;
+    int64_t now = source->link.host->now_ns(source->link.host);
+    bool unlike = r->wanted && r->unlike[0];
+    if (!unlike || !r->unlike_since_ns)
+        r->unlike_since_ns = unlike ? now : 0;
+    else if (now - r->unlike_since_ns >= unlike_for_ns)
+        kafka_link_halt(&source->link, 0, r->unlike);
+}
+
 void kafka_rewind_tick(kafka_source_self *source)
 {
     const pl_host *host = source->link.host;
@@ -147,9 +161,8 @@ void kafka_rewind_tick(kafka_source_self *source)
     if (r->running && atomic_load_explicit(&r->done, memory_order_acquire)) {
         (void)pthread_join(r->thread, NULL);
         r->running = false;
-        if (r->unlike[0])
-            kafka_link_halt(&source->link, 0, r->unlike);
-        else if (r->result == RD_KAFKA_RESP_ERR_NO_ERROR && !r->stale && r->wanted)
+        judge_unlike(source);
+        if (r->result == RD_KAFKA_RESP_ERR_NO_ERROR && !r->unlike[0] && !r->stale && r->wanted)
             take_result(source);
         else if (r->result != RD_KAFKA_RESP_ERR_NO_ERROR)
             kafka_log(host, PL_DEBUG, "looking up where to rewind to: %s", rd_kafka_err2str(r->result));

@@ -40,6 +40,7 @@ typedef struct kafka_rewind {
     bool stale; /* the assignment that the thread works for is gone */
     pthread_t thread;
     int64_t retry_ns;
+    int64_t unlike_since_ns; /* all looks since say that the topics can't be read together; 0: the last one did not */
     /* The thread's until `done`: */
     rd_kafka_t *rk;
     rd_kafka_topic_partition_list_t *list; /* offset: where to start */
