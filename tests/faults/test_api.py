@@ -235,7 +235,7 @@ class Reorg(Fault):
                 feeds["ETH/USD"].push(price)
                 self.recorded(feeds)
         push(2000, 2001, 2002, 2003, 2004, 2005)
-        for more in (0, 2):                # as many rounds as before; and more
+        for nth, more in enumerate((0, 2), 1):   # as many rounds as before; and more
             undone = self.newest()
             os.kill(self.run_.process.pid, signal.SIGSTOP)
             feeds.node.reorg(5)
@@ -243,7 +243,7 @@ class Reorg(Fault):
                 feeds["ETH/USD"].push(price)
             os.kill(self.run_.process.pid, signal.SIGCONT)
             self.recorded(feeds)
-            self.run_.wait_log("has 4 other rounds before", 60)
+            self.run_.wait_for(lambda: self.run_.stderr.count("has 4 other rounds before") >= nth, 60, f"pass {nth} was seen")
             self.run_.wait_for(lambda: self.newest() == self.truth(feeds), 60, "each round is the chain's own")
             found = self.newest()
             self.assertEqual(sum(found[number] != answer for number, answer in undone.items()), 5, "five of them are others now")

@@ -111,8 +111,9 @@ class Dying(Once):
             servers.wait_until(server.ready, 60, "the server is itself again")
             before = self.stored(server)
             run.wait_for(lambda: self.stored(server) > before, 60, "rows arrive again")
+            said = len(run.stderr)
             server.kill()
-            run.wait_log("(?s)warn t: .*warn t: ", 60)
+            run.wait_for(lambda: "warn t: " in run.stderr[said:], 60, "the second kill is noticed")
             server.start()
             self.end(run, count, server)
 
