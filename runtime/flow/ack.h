@@ -28,7 +28,11 @@ typedef struct pl_ack {
     struct pl_stage *source; /* told when the input is settled; NULL in a group */
     struct pl_ack_block *block;
     struct pl_ack **parents; /* a group: what it stands for; else NULL */
-    uint32_t parent_count, parent_capacity;
+    uint32_t parent_count;
+    union {
+        uint32_t parent_capacity; /* a group's */
+        uint32_t lane;            /* an input's: its index */
+    };
 } pl_ack;
 
 /* The acks of one source batch, in one piece of memory. Owned by the source stage, counted by it alone. */

@@ -151,7 +151,7 @@ bool pl_checkpoint_note(pl_checkpoint *checkpoint, const pl_lane *lane, const pl
 
 bool pl_checkpoint_due(const pl_checkpoint *checkpoint, int64_t now_ns, bool final)
 {
-    return checkpoint->held_count && !checkpoint->pending &&
+    return (checkpoint->held_count || checkpoint->touched) && !checkpoint->pending &&
            (final || now_ns - checkpoint->last_ns >= checkpoint->every_ns);
 }
 
@@ -199,6 +199,7 @@ bool pl_checkpoint_take(pl_checkpoint *checkpoint, pl_str state, const pl_merge 
     checkpoint->held = NULL;
     checkpoint->held_count = checkpoint->held_capacity = 0;
     checkpoint->pending = true;
+    checkpoint->touched = false;
     checkpoint->last_ns = now_ns;
     return true;
 }
@@ -223,5 +224,5 @@ pl_status pl_checkpoint_advance(pl_checkpoint *checkpoint, pl_error *error)
 
 bool pl_checkpoint_done(const pl_checkpoint *checkpoint)
 {
-    return checkpoint->held_count == 0 && !checkpoint->pending;
+    return checkpoint->held_count == 0 && !checkpoint->pending && !checkpoint->touched;
 }

@@ -3,8 +3,8 @@
  * A snapshot is taken between two records. It becomes the checkpoint once every input it covers is settled (all its
  * children delivered, its deferred functions run); only then are those inputs committed. So after a crash the state and
  * the positions belong together: what a source hands over again and the checkpoint covers is passed over, everything
- * else is processed on the state as it was before. A deferred function must read the state, not change it: what it
- * changes is saved only with a later snapshot.
+ * else is processed on the state as it was before. What a deferred function changes is saved only with a later
+ * snapshot: after a crash it may run again on the state of before.
  *
  * File: "PLCK", version, CRC-32C and length of the body; the body: lanes (name, greatest position, positions below it
  * that were not seen yet), then the state as the script room writes it. Little endian. One thread. */
@@ -40,6 +40,7 @@ typedef struct pl_checkpoint {
     size_t waiting_count, waiting_settled;
     pl_buf snapshot, restored;
     bool pending; /* a snapshot waits for its inputs */
+    bool touched; /* the state may have changed since, by what no input held back did */
     int64_t last_ns;
 } pl_checkpoint;
 
@@ -52,12 +53,17 @@ void pl_checkpoint_release(pl_checkpoint *checkpoint);
 bool pl_checkpoint_covers(pl_checkpoint *checkpoint, const pl_lane *lane, uint64_t position);
 /* A record is about to be processed: its inputs are held back from being committed. false: no memory. */
 bool pl_checkpoint_note(pl_checkpoint *checkpoint, const pl_lane *lane, const pl_record *record);
-/* True when it is time for a snapshot: something was processed, none is pending. */
+/* A deferred function or a timer has run. */
+static inline void pl_checkpoint_touch(pl_checkpoint *checkpoint)
+{
+    checkpoint->touched = true;
+}
+/* True when it is time for a snapshot: something was processed or has run, none is pending. */
 bool pl_checkpoint_due(const pl_checkpoint *checkpoint, int64_t now_ns, bool final);
 /* Takes the snapshot. `merge` knows what is buffered and not yet processed. false: no memory. */
 bool pl_checkpoint_take(pl_checkpoint *checkpoint, pl_str state, const pl_merge *merge, int64_t now_ns);
 /* Writes the snapshot once its inputs are settled, and lets them be committed. */
 pl_status pl_checkpoint_advance(pl_checkpoint *checkpoint, pl_error *error);
-/* Nothing held, nothing pending. */
+/* Nothing held, nothing pending, nothing changed. */
 bool pl_checkpoint_done(const pl_checkpoint *checkpoint);
 #endif

@@ -73,7 +73,8 @@ pl_deferred *pl_defers_add(pl_defers *defers, int64_t at_unix_ns, pl_str key, in
                                       .group = group,
                                       .envelope = *asker,
                                       .batch = batch,
-                                      .live = !(asker->flags & PL_RECORD_REPLAY)};
+                                      .live = !(asker->flags & PL_RECORD_REPLAY),
+                                      .unowned = !asker->ack};
     defers->items[at].envelope.time_unix_ns = at_unix_ns;
     return &defers->items[at];
 }
@@ -82,6 +83,7 @@ bool pl_deferred_join(pl_deferred *deferred, const pl_record *asker)
 {
     if (!(asker->flags & PL_RECORD_REPLAY))
         deferred->live = true;
+    deferred->unowned = deferred->unowned || !asker->ack;
     return pl_ack_group_add(deferred->group, asker->ack);
 }
 

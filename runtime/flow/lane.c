@@ -60,6 +60,18 @@ void pl_lane_abandon(pl_lanes *lanes, pl_lane *lane)
     atomic_fetch_add(&lanes->abandoned, 1);
 }
 
+bool pl_lanes_gave_up_all(const pl_lanes *lanes, const pl_ack *ack)
+{
+    if (atomic_load_explicit(&lanes->abandoned, memory_order_relaxed) == 0)
+        return false;
+    if (ack->source)
+        return pl_lane_gave_up(lanes, ack->lane, ack);
+    for (uint32_t i = 0; i < ack->parent_count; i++)
+        if (!pl_lanes_gave_up_all(lanes, ack->parents[i]))
+            return false;
+    return ack->parent_count > 0;
+}
+
 bool pl_lane_push(pl_lane *lane, pl_ack *ack)
 {
     if (lane->count == lane->capacity) {

@@ -53,6 +53,10 @@ static inline bool pl_lane_gave_up(const pl_lanes *lanes, uint32_t index, const 
     return lane && atomic_load_explicit(&lane->abandoned, memory_order_relaxed);
 }
 
+/* [any] The same of an input or a group: whether every input that it stands for is of a lane that was given up. The
+ * caller holds a reference. */
+bool pl_lanes_gave_up_all(const pl_lanes *lanes, const pl_ack *ack);
+
 /* The source stage's own side. */
 bool pl_lane_push(pl_lane *lane, pl_ack *ack); /* false: no memory */
 /* Takes the oldest input if it is settled; NULL: none is. */

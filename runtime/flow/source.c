@@ -89,6 +89,7 @@ bool pl_source_track(pl_source_stage *source, pl_lane *lane, pl_ack *ack)
     if (!lane->listed)
         source->out[source->out_count++] = lane;
     lane->listed = true;
+    ack->lane = lane->index;
     return pl_lane_push(lane, ack);
 }
 

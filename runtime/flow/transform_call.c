@@ -243,8 +243,21 @@ void pl_transform_record(pl_transform_stage *transform, const pl_record *record,
     pl_ack_pass(record->ack, transform->call.references);
 }
 
+/* All who asked are of lanes that others have by now: they will be asked there. */
+static void let_go(pl_transform_stage *transform, pl_deferred *deferred)
+{
+    pl_script_forget(transform->script, deferred->ref);
+    pl_count(&transform->stage.account.filtered, deferred->inputs);
+    transform->pending_inputs -= deferred->inputs;
+    pl_deferred_release(deferred, PL_OUTCOME_FILTERED);
+}
+
 void pl_transform_deferred(pl_transform_stage *transform, pl_deferred *deferred)
 {
+    if (!deferred->unowned && pl_lanes_gave_up_all(&transform->stage.flow->lanes, deferred->group)) {
+        let_go(transform, deferred);
+        return;
+    }
     pl_error error = {.struct_size = sizeof error};
     pl_record *envelope = &deferred->envelope;
     envelope->ack = deferred->group;
@@ -255,6 +268,7 @@ void pl_transform_deferred(pl_transform_stage *transform, pl_deferred *deferred)
     pl_status status = call_deferred(transform, deferred->ref, envelope, &error);
     pl_account *account = &transform->stage.account;
     _Atomic uint64_t *outcome = transform->call.given ? &account->delivered : &account->filtered;
+    pl_checkpoint_touch(&transform->checkpoint);
     if (finish(transform, status, &error)) {
         pl_ack_add(deferred->group, transform->call.references);
     } else if (deferred->live) {
@@ -271,6 +285,7 @@ void pl_transform_timer(pl_transform_stage *transform, size_t index)
 {
     pl_error error = {.struct_size = sizeof error};
     begin(transform, NULL, NULL, NULL, false);
+    pl_checkpoint_touch(&transform->checkpoint);
     if (finish(transform, call_timer(transform, index, &error), &error))
         pl_count(&transform->stage.account.born, transform->call.given);
     else if (error.error_class != PL_HALT)
