@@ -91,6 +91,11 @@ class Topics(support.Case):
         self.assertRegex(run.stderr, f"source 'both' .*cannot create topic '{self.prices}': .*[Rr]eplica")
         self.assertEqual(self.ours(), {})
 
+    def test_a_broker_that_does_not_answer_is_one_message(self):
+        run = self.plumbline("topics", "join.yaml", "--set", "defaults.kafka.brokers=127.0.0.1:9", env=self.env, exit=1)
+        self.assertRegex(run.stderr, r"^plumbline topics: source 'both' \(join.yaml:\d+\): "
+                                     r"no broker of 127.0.0.1:9 answers in time: .*refused\n$")
+
     def test_a_topic_that_nobody_declares_is_missing(self):
         self.kafka.create_topic(self.rounds, partitions=2)
         words = ("join.yaml", "--set", "sources.both.with.create_topic=")
