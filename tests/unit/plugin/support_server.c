@@ -253,9 +253,9 @@ static void *accept_all(void *context)
         if (fd < 0)
             return NULL;
         server.connections[i].fd = fd;
+        atomic_fetch_add(&server.accepted, 1); /* before it is served: who has an answer may ask for the count */
         if (pthread_create(&server.connections[i].thread, NULL, serve_connection, &server.connections[i]) != 0)
             abort();
-        atomic_fetch_add(&server.accepted, 1);
     }
     return NULL;
 }
