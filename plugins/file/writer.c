@@ -183,11 +183,12 @@ pl_status writer_open(file_writer *writer, const file_lines *lines, bool truncat
     writer->durable = writer->regular && !standard;
     writer->stream = S_ISFIFO(about.st_mode) || S_ISSOCK(about.st_mode) || isatty(writer->fd);
     writer->blocks = writer->fd == STDOUT_FILENO || !S_ISFIFO(about.st_mode);
-    writer->fresh = !writer->regular || about.st_size == 0;
     writer->owes_newline = false;
     if (writer->durable) {
         mend_if_alone(writer, lines);
     }
+    /* Asked again: what was mended may have been all there was, the beginning of a header. */
+    writer->fresh = !writer->regular || (fstat(writer->fd, &about) == 0 && about.st_size == 0);
     if (!existed) {
         sync_folder(writer);
     }

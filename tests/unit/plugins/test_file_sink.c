@@ -201,6 +201,11 @@ static void a_torn_last_line_is_cut_off(void **state)
     assert_int_equal(stub_write(host, BATCH("3")), PL_OK);
     assert_string_equal(get("out"), "notes of somebody\n3\n");
     stub_close(&host);
+    put("out", "w", "a");
+    host = sink("{ path: %s/out, format: csv, csv: { columns: [a, b] } }");
+    assert_int_equal(stub_write(host, BATCH("{\"a\":1,\"b\":2}")), PL_OK);
+    assert_string_equal(get("out"), "a,b\n1,2\n");
+    stub_close(&host);
 }
 
 /* What looks torn may be a line that somebody else is writing just now. */
