@@ -11,8 +11,7 @@ from proxy import Kafka as KafkaFrames, Proxy
 
 LONG = bool(os.environ.get("PLUMBLINE_LONG"))
 # AddressSanitizer keeps what was freed: how much memory such a build takes tells nothing.
-_CACHE = support.BUILD / "CMakeCache.txt"
-SANITIZED = _CACHE.exists() and "PL_SANITIZE:STRING=\n" not in _CACHE.read_text()
+SANITIZED = support.sanitized()
 
 
 class Fault(support.Case):

@@ -19,6 +19,8 @@ class Instances(support.Case):
 
     def setUp(self):
         super().setUp()
+        if support.sanitized():
+            self.skipTest("it takes minutes, and the fault tests have several instances, too")
         self.kafka = support.kafka()
         self.api, self.contract = self.name("api"), self.name("contract")
         self.random = random.Random("instances")

@@ -15,16 +15,12 @@ MB = 1 << 20
 BESIDES = 32 * MB   # the program, its libraries, the script's state, what is known of each record that is out
 
 
-def sanitized(program):
-    return b"__sanitizer_" in pathlib.Path(program).read_bytes()
-
-
 class Backlog(support.Case):
     """A pipe that somebody holds open and nobody reads."""
 
     def setUp(self):
         super().setUp()
-        if sanitized(support.PLUMBLINE):
+        if support.sanitized():
             self.skipTest("a sanitizer's own memory counts as well")
         os.mkfifo(self.dir / "nobody")
         self.held = os.open(self.dir / "nobody", os.O_RDWR)

@@ -22,7 +22,7 @@ A run in the background, to be watched, signalled or killed:
             run.kill()                                    # SIGKILL; run.stop() is SIGTERM and exit 0
 """
 
-from .case import BUILD, PLUMBLINE, REPO, Case, Run, wait_until
+from .case import BUILD, PLUMBLINE, REPO, Case, Run, sanitized, wait_until
 from .servers import kafka, shared, shared_dir, stop_shared
 
-__all__ = ["BUILD", "PLUMBLINE", "REPO", "Case", "Run", "kafka", "shared", "shared_dir", "stop_shared", "wait_until"]
+__all__ = ["BUILD", "PLUMBLINE", "REPO", "Case", "Run", "kafka", "sanitized", "shared", "shared_dir", "stop_shared", "wait_until"]

@@ -20,6 +20,12 @@ REPO = pathlib.Path(__file__).resolve().parents[3]
 BUILD = (REPO / os.environ.get("PLUMBLINE_BUILD", "build")).absolute()
 PLUMBLINE = BUILD / "plumbline"
 
+
+def sanitized():
+    """Whether the built plumbline has a sanitizer in it: slower, with memory of its own."""
+    return PLUMBLINE.exists() and b"__sanitizer_" in PLUMBLINE.read_bytes()
+
+
 SANITIZED = re.compile(r"(ERROR|WARNING): (Address|Leak|Thread|Memory)Sanitizer|runtime error: ")
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "PLUMBLINE_CACHE", "LANG")
 _serial = itertools.count(1)

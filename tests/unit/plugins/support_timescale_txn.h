@@ -3,6 +3,7 @@
 #ifndef PL_TEST_SUPPORT_TIMESCALE_TXN_H
 #define PL_TEST_SUPPORT_TIMESCALE_TXN_H
 #include "support_timescale.h"
+#include "support_wire.h"
 
 enum { LARGE = 300 }; /* goes by COPY */
 static const pl_txn exactly_once = {.struct_size = sizeof exactly_once, .pipeline = "p'1", .commit_every_ns = 1000};
@@ -95,5 +96,20 @@ static inline pl_status write_some(stub *host, int first, int count)
 static inline const char *stored(void)
 {
     return query("SELECT count(*), count(DISTINCT n), coalesce(max(n), -1) FROM unit_prices");
+}
+
+/* The sink behind the wire, whose second connection finds the server by itself. */
+static inline stub *open_wired(wire *wire, bool behind)
+{
+    char at[512];
+    const char *port = strrchr(dsn(), ':'), *slash = strrchr(dsn(), '/');
+    assert_true(port && slash && slash > port);
+    long number = strtol(port + 1, NULL, 10);
+    wire_open(wire, (uint16_t)number, "COMMIT", behind);
+    const char *host = strrchr(dsn(), '@');
+    assert_non_null(host);
+    (void)snprintf(at, sizeof at, "%.*s127.0.0.1:%d,127.0.0.1:%ld%s?sslmode=disable&gssencmode=disable",
+                   (int)(host + 1 - dsn()), dsn(), wire->port, number, slash);
+    return open_with(at, ", create: true" PLAIN);
 }
 #endif

@@ -2,7 +2,6 @@
  * The tables have no key unless a test wants one, so that whatever is written twice shows. Needs a real server in
  * PL_TEST_DSN. */
 #include "support_timescale_txn.h"
-#include "support_wire.h"
 
 #include <pthread.h>
 #include <unistd.h>
@@ -431,21 +430,6 @@ static void a_session_lost_while_nothing_comes_does_no_harm(void **state)
     expect_ok(host, commit(host, "t/0", 2));
     stub_close(&host);
     assert_string_equal(stored(), "3|3|2");
-}
-
-/* The sink behind the wire, whose second connection finds the server by itself. */
-static stub *open_wired(wire *wire, bool behind)
-{
-    char at[512];
-    const char *port = strrchr(dsn(), ':'), *slash = strrchr(dsn(), '/');
-    assert_true(port && slash && slash > port);
-    long number = strtol(port + 1, NULL, 10);
-    wire_open(wire, (uint16_t)number, "COMMIT", behind);
-    const char *host = strrchr(dsn(), '@');
-    assert_non_null(host);
-    (void)snprintf(at, sizeof at, "%.*s127.0.0.1:%d,127.0.0.1:%ld%s?sslmode=disable&gssencmode=disable",
-                   (int)(host + 1 - dsn()), dsn(), wire->port, number, slash);
-    return open_with(at, ", create: true" PLAIN);
 }
 
 static void commit_over(bool behind)
