@@ -162,7 +162,7 @@ static bool run_merged(pl_transform_stage *transform)
         pl_merge_item item;
         if (out_full(transform) || !pl_merge_next(merge, bound, transform->listened_ns, &item))
             return ran;
-        pl_transform_record(transform, item.record, item.batch);
+        (void)pl_transform_records(transform, &item.record, 1, item.batch);
         transform->ran++;
         pl_flow_batch_unref(item.batch);
         ran = true;
@@ -174,10 +174,10 @@ static bool run_merged(pl_transform_stage *transform)
 static void run_packet(pl_transform_stage *transform, const pl_packet *packet, uint32_t input)
 {
     pl_merge *merge = &transform->merge;
-    for (uint32_t i = 0; i < packet->count; i++) {
+    for (uint32_t i = 0; i < packet->count;) {
         if (pl_defers_pending(&transform->defers))
             (void)run_due_defers(transform, packet->records[i]->time_unix_ns);
-        pl_transform_record(transform, packet->records[i], packet->batch);
+        i += pl_transform_records(transform, packet->records + i, packet->count - i, packet->batch);
     }
     transform->ran += packet->count;
     if (!pl_merge_observe(merge, packet, input, transform->listened_ns))

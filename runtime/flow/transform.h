@@ -84,8 +84,10 @@ pl_transform_stage *pl_transform_stage_new(pl_flow *flow, const pl_transform_set
                                            pl_error *error);
 
 /* Between transform.c and transform_call.c: */
-/* Runs the script on one record; takes over the record's reference on its ack. */
-void pl_transform_record(pl_transform_stage *transform, const pl_record *record, pl_flow_batch *batch);
+/* Runs the script on records of one batch, in order, until one failed or a deferred function has to run before the
+ * next; takes over the records' references on their acks. Returns how many it took: at least one. */
+uint32_t pl_transform_records(pl_transform_stage *transform, const pl_record *const *records, uint32_t count,
+                              pl_flow_batch *batch);
 void pl_transform_deferred(pl_transform_stage *transform, pl_deferred *deferred);
 void pl_transform_timer(pl_transform_stage *transform, size_t index);
 bool pl_transform_calls_init(pl_transform_stage *transform);

@@ -174,74 +174,159 @@ static void pass_on(pl_transform_stage *transform, const pl_record *record, pl_f
         halt(transform, error);
 }
 
-/* The script's three calls; what it writes goes into the main batch's arena. */
-static pl_status call_record(pl_transform_stage *transform, const pl_record *record, pl_error *error)
+/* What the script writes goes into the main batch's arena. NULL: no memory. */
+static pl_arena *arena_of(pl_transform_stage *transform, pl_error *error)
 {
     pl_flow_batch *out = out_of(transform, 0);
-    return out ? pl_script_record(transform->script, record, out->arena, error) : no_memory(error);
+    if (!out)
+        (void)no_memory(error);
+    return out ? out->arena : NULL;
 }
 
 static pl_status call_deferred(pl_transform_stage *transform, int ref, const pl_record *envelope, pl_error *error)
 {
-    pl_flow_batch *out = out_of(transform, 0);
-    return out ? pl_script_deferred(transform->script, ref, envelope, out->arena, error) : no_memory(error);
+    pl_arena *arena = arena_of(transform, error);
+    return arena ? pl_script_deferred(transform->script, ref, envelope, arena, error) : PL_FAILED;
 }
 
 static pl_status call_timer(pl_transform_stage *transform, size_t index, pl_error *error)
 {
-    pl_flow_batch *out = out_of(transform, 0);
-    return out ? pl_script_timer(transform->script, index, out->arena, error) : no_memory(error);
+    pl_arena *arena = arena_of(transform, error);
+    return arena ? pl_script_timer(transform->script, index, arena, error) : PL_FAILED;
 }
 
-void pl_transform_record(pl_transform_stage *transform, const pl_record *record, pl_flow_batch *batch)
+/* ---- records ------------------------------------------------------------------ */
+
+typedef struct pl_run { /* of records through the script */
+    pl_transform_stage *transform;
+    const pl_record *const *records;
+    uint32_t count, taken;
+    pl_flow_batch *batch;
+    const pl_record *called; /* the script runs on it, or has; NULL: on none */
+    uint64_t pending_before;
+    pl_error error;
+} pl_run;
+
+/* Its position is on disk, or another has it by now. */
+static bool is_done_with(pl_run *run, const pl_record *record)
 {
-    pl_account *account = &transform->stage.account;
-    const pl_lane *lane = pl_lane_at(&transform->stage.flow->lanes, record->lane);
+    pl_transform_stage *transform = run->transform;
+    const pl_lanes *lanes = &transform->stage.flow->lanes;
+    if (pl_lane_gave_up(lanes, record->lane, record->ack))
+        return true;
+    if (!transform->setup.durable || record->flags & PL_RECORD_REPLAY)
+        return false;
+    const pl_lane *lane = pl_lane_at(lanes, record->lane);
     if (record->flags & PL_RECORD_RETURNED)
         lane = NULL; /* the checkpoint has its position already: only its input is held back */
-    pl_error error;
-    pl_error_open(&error);
-    bool replay = record->flags & PL_RECORD_REPLAY;
-    bool failed;
-    uint64_t pending_before = transform->pending_inputs;
-    transform->call.references = 0;
-    transform->call.given = 0;
-    if (pl_lane_gave_up(&transform->stage.flow->lanes, record->lane, record->ack)) {
-        pl_count(&account->filtered, replay ? 0 : 1);
-        pl_ack_done(record->ack, PL_OUTCOME_FILTERED);
-        return;
+    if (pl_checkpoint_covers(&transform->checkpoint, lane, record->position))
+        return true;
+    if (!pl_checkpoint_note(&transform->checkpoint, lane, record)) {
+        (void)no_memory(&run->error);
+        halt(transform, &run->error);
     }
-    if (transform->setup.durable && !replay) {
-        if (pl_checkpoint_covers(&transform->checkpoint, lane, record->position)) {
-            pl_count(&account->filtered, 1);
-            pl_ack_done(record->ack, PL_OUTCOME_FILTERED);
-            return;
-        }
-        if (!pl_checkpoint_note(&transform->checkpoint, lane, record)) {
-            (void)no_memory(&error);
-            halt(transform, &error);
-        }
-    }
-    bool ok = true;
-    if (wanted(transform, record, &error, &failed)) {
-        if (transform->script) {
-            begin(transform, record, batch, record->ack, replay && transform->setup.rebuilt);
-            ok = finish(transform, call_record(transform, record, &error), &error);
-        } else {
-            pass_on(transform, record, batch, &error);
-        }
-    }
-    if (!ok || failed) {
-        if (!replay)
-            pl_count(&account->dead_lettered, 1);
-        dead(transform, record, &error, !failed); /* takes over our reference */
-        return;
-    }
-    bool pending = transform->pending_inputs > pending_before;
-    if (!replay && !pending)
+    return false;
+}
+
+static void settle(pl_run *run, const pl_record *record)
+{
+    pl_transform_stage *transform = run->transform;
+    pl_account *account = &transform->stage.account;
+    bool pending = transform->pending_inputs > run->pending_before;
+    if (!(record->flags & PL_RECORD_REPLAY) && !pending)
         pl_count(transform->call.given ? &account->delivered : &account->filtered, 1);
     pl_ack_pass(record->ack, transform->call.references);
 }
+
+static void settle_dead(pl_run *run, const pl_record *record, bool in_script)
+{
+    pl_transform_stage *transform = run->transform;
+    if (!(record->flags & PL_RECORD_REPLAY))
+        pl_count(&transform->stage.account.dead_lettered, 1);
+    dead(transform, record, &run->error, in_script); /* takes over our reference */
+    pl_error_open(&run->error);
+}
+
+/* Ends the call of the script that is under way. */
+static void close_call(pl_run *run, pl_status status)
+{
+    const pl_record *record = run->called;
+    run->called = NULL;
+    if (finish(run->transform, status, &run->error))
+        settle(run, record);
+    else
+        settle_dead(run, record, true);
+}
+
+/* What of a record's way comes before the script. false: it needs no script, and is settled. */
+static bool open_call(pl_run *run, const pl_record *record, pl_arena **arena)
+{
+    pl_transform_stage *transform = run->transform;
+    bool failed;
+    run->pending_before = transform->pending_inputs;
+    transform->call.references = 0;
+    transform->call.given = 0;
+    if (is_done_with(run, record)) {
+        settle(run, record);
+        return false;
+    }
+    if (!wanted(transform, record, &run->error, &failed)) {
+        if (failed)
+            settle_dead(run, record, false);
+        else
+            settle(run, record);
+        return false;
+    }
+    if (!transform->script) {
+        pass_on(transform, record, run->batch, &run->error);
+        settle(run, record);
+        return false;
+    }
+    begin(transform, record, run->batch, record->ack, record->flags & PL_RECORD_REPLAY && transform->setup.rebuilt);
+    run->called = record;
+    *arena = arena_of(transform, &run->error);
+    if (!*arena)
+        close_call(run, PL_FAILED);
+    return *arena != NULL;
+}
+
+/* The script is done with the record before. */
+static const pl_record *next_record(void *self, pl_arena **arena)
+{
+    pl_run *run = self;
+    if (run->called)
+        close_call(run, PL_OK);
+    while (run->taken < run->count) {
+        const pl_record *record = run->records[run->taken];
+        if (run->taken > 0 && pl_defers_next(&run->transform->defers) < record->time_unix_ns)
+            return NULL;
+        run->taken++;
+        if (open_call(run, record, arena))
+            return record;
+    }
+    return NULL;
+}
+
+uint32_t pl_transform_records(pl_transform_stage *transform, const pl_record *const *records, uint32_t count,
+                              pl_flow_batch *batch)
+{
+    pl_run run;
+    run.transform = transform;
+    run.records = records;
+    run.count = count;
+    run.taken = 0;
+    run.batch = batch;
+    run.called = NULL;
+    pl_error_open(&run.error);
+    pl_arena *arena;
+    if (!transform->script)
+        (void)next_record(&run, &arena);
+    else if (pl_script_records(transform->script, next_record, &run, &run.error) != PL_OK)
+        close_call(&run, PL_FAILED);
+    return run.taken;
+}
+
+/* ---- deferred functions and timers ------------------------------------------------ */
 
 /* All who asked are of lanes that others have by now: they will be asked there. */
 static void let_go(pl_transform_stage *transform, pl_deferred *deferred)

@@ -145,9 +145,9 @@ static int give_result(lua_State *L)
     return 0;
 }
 
-/* The whole record, as most functions return it: nothing in this can raise. false: there is something else, or
- * something is wrong, and give_result will tell. */
-static bool give_whole(pl_script *script, int index, int *status)
+/* The whole record, as most functions return it. false: there is something else, or something is wrong, and give_result
+ * will tell. */
+static bool give_whole(pl_script *script, int index)
 {
     pl_world *world = &script->world;
     const pl_lua_record *record = pl_userdata_at(world->L, index, PL_MAGIC_RECORD);
@@ -158,24 +158,21 @@ static bool give_whole(pl_script *script, int index, int *status)
         return false;
     world->envelope.payload = payload; /* the call is over: nobody looks at `m` any more */
     world->envelope.ack = NULL;
-    if (!hand_over(script, NULL, &world->envelope)) {
-        lua_pushlightuserdata(world->L, &pl_reject_marker);
-        *status = LUA_ERRRUN;
-    }
+    if (!hand_over(script, NULL, &world->envelope))
+        raise_marker(world->L);
     return true;
 }
 
-int pl_give_results(pl_script *script, int first)
+void pl_give_results(pl_script *script, int first)
 {
     lua_State *L = script->world.L;
-    int status = LUA_OK;
     script->returned = lua_gettop(L) - first + 1;
-    if (script->returned == 0 || (script->returned == 1 && give_whole(script, first, &status)))
-        return status;
+    if (script->returned == 0 || (script->returned == 1 && give_whole(script, first)))
+        return;
     lua_settop(L, first);
     lua_pushcfunction(L, give_result);
     lua_insert(L, first);
-    return lua_pcall(L, 1, 0, PL_WORLD_HANDLER);
+    lua_call(L, 1, 0);
 }
 
 static int flow_emit(lua_State *L)

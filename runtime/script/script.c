@@ -166,41 +166,106 @@ int64_t pl_script_timer_period(const pl_script *script, size_t index)
 
 /* ---- calls ------------------------------------------------------------------------------- */
 
-/* on_record(r, m); a deferred function and a timer get m alone. */
-static pl_status call(pl_script *script, int ref, const pl_record *record, const pl_record *envelope, pl_arena *arena,
-                      pl_error *error)
+/* The frame of `body` is the last of a traceback; it is none of the script's. */
+static void cut_last_frame(pl_buf *story)
+{
+    static const char frame[] = "\n\t[C]: in ?";
+    size_t len = sizeof frame - 1;
+    if (story->len < len || memcmp(story->data + story->len - len, frame, len) != 0)
+        return;
+    story->len -= len;
+    story->data[story->len] = '\0';
+}
+
+/* Calls `body` with the function `ref`, protected. */
+static pl_status call(pl_script *script, lua_CFunction body, int ref, pl_error *error)
 {
     pl_world *world = &script->world;
-    lua_State *L = world->L;
-    int first = PL_WORLD_HANDLER + 1;
     script->stopped = false;
-    pl_world_begin(world, record, envelope, arena);
     pl_world_enter(world);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
-    if (record)
-        pl_push_record(L);
-    if (!record || script->takes_envelope)
-        pl_push_envelope(L);
-    int status = lua_pcall(L, lua_gettop(L) - first, LUA_MULTRET, PL_WORLD_HANDLER);
-    if (status == LUA_OK)
-        status = pl_give_results(script, first);
-    pl_status result = pl_world_leave(world, status, error);
+    lua_pushcfunction(world->L, body);
+    lua_rawgeti(world->L, LUA_REGISTRYINDEX, ref);
+    pl_status status = pl_world_leave(world, lua_pcall(world->L, 1, 0, PL_WORLD_HANDLER), error);
     pl_world_end(world);
-    if (result != PL_OK && script->stopped)
+    if (status == PL_OK)
+        return PL_OK;
+    if (error->code)
+        cut_last_frame(&world->message);
+    if (script->stopped)
         *error = script->stop;
-    return result;
+    return status;
+}
+
+/* on_record(r, m) is at 1. What protects a call costs about as much as a short call, so it is shared by all of a run.
+ */
+static int run_records(lua_State *L)
+{
+    pl_script *script = pl_script_of(L);
+    pl_world *world = &script->world;
+    const pl_record *record;
+    pl_arena *arena;
+    while ((record = script->next(script->next_self, &arena))) {
+        pl_world_again(world);
+        pl_world_begin(world, record, NULL, arena);
+        lua_pushvalue(L, 1);
+        pl_push_record(L);
+        if (script->takes_envelope)
+            pl_push_envelope(L);
+        lua_call(L, script->takes_envelope ? 2 : 1, LUA_MULTRET);
+        pl_give_results(script, 2);
+        lua_settop(L, 1);
+    }
+    return 0;
+}
+
+pl_status pl_script_records(pl_script *script, pl_script_next next, void *self, pl_error *error)
+{
+    pl_arena *arena;
+    if (script->ref_on_record == LUA_NOREF)
+        return next(self, &arena) ? pl_fail(error, PL_HALT, "%s has no on_record", script->path) : PL_OK;
+    script->next = next;
+    script->next_self = self;
+    return call(script, run_records, script->ref_on_record, error);
+}
+
+typedef struct one_record {
+    const pl_record *record;
+    pl_arena *arena;
+} one_record;
+
+static const pl_record *next_once(void *self, pl_arena **arena)
+{
+    one_record *one = self;
+    const pl_record *record = one->record;
+    *arena = one->arena;
+    one->record = NULL;
+    return record;
 }
 
 pl_status pl_script_record(pl_script *script, const pl_record *record, pl_arena *arena, pl_error *error)
 {
-    if (script->ref_on_record == LUA_NOREF)
-        return pl_fail(error, PL_HALT, "%s has no on_record", script->path);
-    return call(script, script->ref_on_record, record, NULL, arena, error);
+    one_record one = {record, arena};
+    return pl_script_records(script, next_once, &one, error);
+}
+
+/* A deferred function or a timer is at 1, and gets m alone. */
+static int run_function(lua_State *L)
+{
+    pl_push_envelope(L);
+    lua_call(L, 1, LUA_MULTRET);
+    pl_give_results(pl_script_of(L), 1);
+    return 0;
+}
+
+static pl_status call_function(pl_script *script, int ref, const pl_record *envelope, pl_arena *arena, pl_error *error)
+{
+    pl_world_begin(&script->world, NULL, envelope, arena);
+    return call(script, run_function, ref, error);
 }
 
 pl_status pl_script_deferred(pl_script *script, int ref, const pl_record *envelope, pl_arena *arena, pl_error *error)
 {
-    pl_status status = call(script, ref, NULL, envelope, arena, error);
+    pl_status status = call_function(script, ref, envelope, arena, error);
     pl_script_forget(script, ref);
     return status;
 }
@@ -211,7 +276,7 @@ pl_status pl_script_timer(pl_script *script, size_t index, pl_arena *arena, pl_e
     pl_record envelope = {.time_unix_ns = clock->unix_ns(clock)};
     if (index >= script->timer_count)
         return pl_fail(error, PL_HALT, "%s has no timer %zu", script->path, index);
-    return call(script, script->timers[index].ref, NULL, &envelope, arena, error);
+    return call_function(script, script->timers[index].ref, &envelope, arena, error);
 }
 
 void pl_script_forget(pl_script *script, int ref)

@@ -62,10 +62,15 @@ const char *const *pl_script_emits(const pl_script *script);
 size_t pl_script_timer_count(const pl_script *script);
 int64_t pl_script_timer_period(const pl_script *script, size_t index);
 
-/* Each of these three runs user code. New payloads are written into `arena` (padded). PL_OK: done, everything given out
+/* Each of these runs user code. New payloads are written into `arena` (padded). PL_OK: done, everything given out
  * went through host->emit. PL_FAILED, PL_REJECT: a script error or reject(); what was already emitted for this call
  * must be dropped by the caller; pl_script_reasons has the whole story. State that the call changed stays changed. */
 pl_status pl_script_record(pl_script *script, const pl_record *record, pl_arena *arena, pl_error *error);
+/* The same of many records, in order, for less each: of all that `next` gives, until it gives NULL (PL_OK) or one
+ * failed. That it is asked again means that the record before it was done well. Limits are each record's own. `next`
+ * sets the record's arena; it must not call the script. */
+typedef const pl_record *(*pl_script_next)(void *self, pl_arena **arena);
+pl_status pl_script_records(pl_script *script, pl_script_next next, void *self, pl_error *error);
 /* Runs and releases a deferred function. `envelope`: what built records inherit (time, key, stream, headers). */
 pl_status pl_script_deferred(pl_script *script, int ref, const pl_record *envelope, pl_arena *arena, pl_error *error);
 pl_status pl_script_timer(pl_script *script, size_t index, pl_arena *arena, pl_error *error);

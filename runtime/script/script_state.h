@@ -19,6 +19,8 @@ struct pl_script {
     int ref_on_record, ref_with;
     bool takes_envelope; /* on_record has a second parameter */
     int returned;        /* how many values the function under way returned */
+    pl_script_next next; /* of the run of records under way */
+    void *next_self;
     pl_buf *save_to;
     pl_buf *describe_to; /* options { } writes its help there and ends the load */
     bool described;
@@ -45,6 +47,6 @@ void pl_open_options(lua_State *L); /* options_lua.c: options, its types, with *
 /* After the main chunk: a `with` that no options {} asked for is an error. */
 void pl_options_finish(lua_State *L);
 /* Gives out what a function of the script returned (nothing, a record, a list) and left on the stack from `first` to
- * the top. Called between pl_world_enter and pl_world_leave: the status is for the latter. */
-int pl_give_results(pl_script *script, int first);
+ * the top. Raises. */
+void pl_give_results(pl_script *script, int first);
 #endif

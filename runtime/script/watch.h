@@ -8,6 +8,7 @@
 #ifndef PL_SCRIPT_WATCH_H
 #define PL_SCRIPT_WATCH_H
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,6 +22,12 @@ typedef struct pl_watched {
 
 /* From now on this thread works on `watched`. false: there is no timer to be had, nobody will look. */
 bool pl_watch_enter(pl_watched *watched);
+/* The latest one entered on this thread goes on with another call. */
+static inline void pl_watch_again(pl_watched *watched)
+{
+    watched->call++;
+    atomic_signal_fence(memory_order_seq_cst); /* a tick after this takes no earlier call for this one */
+}
 /* The latest one entered on this thread is done. */
 void pl_watch_leave(pl_watched *watched);
 #endif

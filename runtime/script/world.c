@@ -110,18 +110,36 @@ void pl_world_enter(pl_world *world)
 {
     world->out_of_time = false;
     world->deadline_ns = 0;
-    if (!pl_watch_enter(&world->watched))
+    world->unwatched = !pl_watch_enter(&world->watched);
+    if (world->unwatched)
         set_hook(&world->watched);
     pl_buf_clear(&world->message);
+}
+
+static void drop_hook(pl_world *world)
+{
+    lua_sethook(world->L, NULL, 0, 0);
+    world->hooked = 0;
+}
+
+void pl_world_again(pl_world *world)
+{
+    world->out_of_time = false;
+    world->deadline_ns = 0;
+    world->key_count = 0;
+    pl_watch_again(&world->watched);
+    if (!world->hooked)
+        return;
+    drop_hook(world);
+    if (world->unwatched)
+        set_hook(&world->watched);
 }
 
 pl_status pl_world_leave(pl_world *world, int status, pl_error *error)
 {
     pl_watch_leave(&world->watched);
-    if (world->hooked) {
-        lua_sethook(world->L, NULL, 0, 0);
-        world->hooked = 0;
-    }
+    if (world->hooked)
+        drop_hook(world);
     pl_status result = status == LUA_OK ? PL_OK : tell_failure(world, status, error);
     world->key_count = 0;
     world->loading = false;

@@ -71,7 +71,8 @@ struct pl_world {
     pl_watched watched;
     volatile sig_atomic_t hooked; /* the call has been going on for a while: a count hook looks at the clock */
     bool out_of_time;
-    bool loading; /* the main chunk runs: it may define globals */
+    bool unwatched; /* nobody watches this call: the hook is there from its beginning */
+    bool loading;   /* the main chunk runs: it may define globals */
 
     uint64_t call;         /* names the record call that is under way; 0: none */
     uint64_t calls;        /* so far */
@@ -124,6 +125,8 @@ pl_status pl_world_call(pl_world *world, lua_CFunction body, pl_error *error);
  * stack, and leave with the first status that is not LUA_OK, its error on the top of the stack. */
 enum { PL_WORLD_HANDLER = 1 };
 void pl_world_enter(pl_world *world);
+/* Within a lua_pcall: what follows is a call of its own, as far as limits go. */
+void pl_world_again(pl_world *world);
 pl_status pl_world_leave(pl_world *world, int status, pl_error *error);
 /* For C code that works for long within one call: true when the call's time is over. */
 bool pl_world_out_of_time(pl_world *world);

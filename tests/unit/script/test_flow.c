@@ -112,6 +112,76 @@ static void test_metric(void **state)
     kit_close(&k);
 }
 
+/* ---- runs of records ------------------------------------------------------------- */
+
+typedef struct run {
+    kit *kit;
+    int next, count; /* payloads {"n":1} to {"n":count} */
+    pl_record record;
+} run;
+
+static const pl_record *next_number(void *self, pl_arena **arena)
+{
+    run *r = self;
+    char json[32];
+    if (r->next == r->count)
+        return NULL;
+    (void)snprintf(json, sizeof json, "{\"n\":%d}", ++r->next);
+    r->record = (pl_record){.payload = pl_arena_str(r->kit->arena, PL_S(json))};
+    *arena = r->kit->arena;
+    return &r->record;
+}
+
+static pl_status go_on(run *r)
+{
+    return pl_script_records(r->kit->script, next_number, r, &r->kit->error);
+}
+
+static void test_run(void **state)
+{
+    (void)state;
+    kit k;
+    run r = {.kit = &k, .count = 6};
+    kit_open(&k,
+             "local before\nfunction on_record(r)\n  if before then assert(not pcall(function() return before.n end)) "
+             "end\n  before = r\n  if r.n == 2 then r.n = nil .. 'x' end\n  if r.n == 4 then return 5 end\n"
+             "  if r.n == 5 then emit(r) reject 'no' end\n  return r\nend");
+    assert_int_equal(go_on(&r), PL_FAILED);
+    assert_int_equal(r.next, 2);
+    assert_string_equal(pl_script_reasons(k.script).ptr,
+                        "t.lua:5: attempt to concatenate a nil value\nstack traceback:\n\tt.lua:5: in function "
+                        "'on_record'"); /* and no frame of ours */
+    assert_int_equal(go_on(&r), PL_FAILED);
+    assert_int_equal(r.next, 4);
+    assert_string_equal(pl_script_reasons(k.script).ptr,
+                        "a record to give out is r, a table, or text; this is a number\nstack traceback:\n\t[C]: in ?");
+    assert_int_equal(go_on(&r), PL_FAILED);
+    assert_string_equal(pl_script_reasons(k.script).ptr, "no");
+    assert_int_equal(go_on(&r), PL_OK);
+    assert_int_equal(go_on(&r), PL_OK); /* there was none */
+    assert_int_equal(k.output_count, 4);
+    assert_string_equal(k.outputs[0].payload, "{\"n\":1}");
+    assert_string_equal(k.outputs[1].payload, "{\"n\":3}");
+    assert_string_equal(k.outputs[2].payload, "{\"n\":5}"); /* the flow's to take back */
+    assert_string_equal(k.outputs[3].payload, "{\"n\":6}");
+    kit_close(&k);
+}
+
+/* All of them together take many times what one may. */
+static void test_run_time(void **state)
+{
+    (void)state;
+    kit k;
+    run r = {.kit = &k, .count = 1000};
+    pl_script_setup setup = {.component = "test", .time_limit_ns = 50000000};
+    assert_true(kit_try(&k, "function on_record(r) for i = 1, 200000 do end while r.n == 1000 do end end", setup));
+    assert_int_equal(go_on(&r), PL_FAILED);
+    assert_int_equal(r.next, 1000);
+    assert_non_null(strstr(k.error.message, "took longer than 50ms"));
+    assert_int_equal(go_on(&r), PL_OK);
+    kit_close(&k);
+}
+
 static void test_checking_only(void **state)
 {
     (void)state;
@@ -135,9 +205,9 @@ static void test_checking_only(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_emit),         cmocka_unit_test(test_reject),
-                                       cmocka_unit_test(test_host_failure), cmocka_unit_test(test_defer),
-                                       cmocka_unit_test(test_every),        cmocka_unit_test(test_metric),
-                                       cmocka_unit_test(test_checking_only)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_emit),  cmocka_unit_test(test_reject),   cmocka_unit_test(test_host_failure),
+        cmocka_unit_test(test_defer), cmocka_unit_test(test_every),    cmocka_unit_test(test_metric),
+        cmocka_unit_test(test_run),   cmocka_unit_test(test_run_time), cmocka_unit_test(test_checking_only)};
     return cmocka_run_group_tests_name("flow", tests, NULL, NULL);
 }
