@@ -33,6 +33,37 @@ class Sigterm(KafkaFault):
         self.judge(oracle.of_topic(found, "key"), range(delivered))
 
 
+class Hanging(KafkaFault):
+
+    def test_33_sigterm_while_the_broker_hangs(self):
+        """What the broker does not answer can't be finished: it ends at its deadline, says how much is left, and the next run
+        loses none of it."""
+        count, source, topic, group = 200_000, self.topic(2, "in"), self.topic(2, "out"), self.name("group")
+        self.fill(source, count)
+        ends = self.kafka.ends(source)
+        self.pipeline("copy.yaml", f'''
+            shutdown_deadline: 3s
+            sources:
+              in:
+                plugin: kafka
+                with: {{ brokers: "{self.kafka.bootstrap}", topics: {source}, group: {group}, librdkafka: {{ session.timeout.ms: "6000" }} }}
+            transforms: {{ work: {{ from: in, lua: "function on_record(r) return r end" }} }}
+            sinks: {{ out: {{ from: work, plugin: kafka, with: {{ brokers: "{self.kafka.bootstrap}", topic: {topic} }} }} }}
+        ''')
+        run = self.start("run", "copy.yaml")
+        run.wait_for(lambda: self.stored_bytes(topic) > 0, 60, "records arrive")
+        self.kafka.pause()
+        try:
+            run.stop(exit=3, seconds=25)   # the deadline, and a few seconds each for the last commit, the group and the producer
+        finally:
+            self.kafka.resume()
+        self.assertRegex(run.stderr, r"[1-9]\d* records? left unacknowledged")
+        again = self.start("run", "copy.yaml")
+        again.wait_for(lambda: self.kafka.group_offsets(group, source) == ends, 90, "all are read and settled")
+        again.stop()
+        self.judge(oracle.of_topic(self.kafka.read(topic)), range(count), duplicates=count)
+
+
 class Scripts(KafkaFault):
 
     def test_20_a_script_that_fails_on_one_percent(self):
