@@ -43,16 +43,21 @@ void pl_document_load(pl_document *document, pl_str payload, pl_codec codec)
     if (document->out.capacity > KEEP_BYTES)
         pl_buf_release(&document->out);
     document->payload = payload;
-    document->outline = NULL;
     document->codec = codec;
-    document->touched = false;
+    document->touched = document->matched = document->flat.on = false;
+    document->source.outline = NULL;
 }
 
 void pl_document_load_record(pl_document *document, const pl_record *record, pl_codec codec)
 {
+    const pl_outline *outline = record->outline;
     pl_document_load(document, record->payload, codec);
-    if (codec == PL_CODEC_JSON && pl_outline_of(record->outline, record->payload))
-        document->outline = record->outline;
+    if (codec == PL_CODEC_JSON && pl_outline_of(outline, record->payload))
+        document->source = (pl_tree_source){.text = record->payload,
+                                            .outline = outline->entry,
+                                            .shape = outline->shape,
+                                            .count = outline->count,
+                                            .escapes = outline->escapes};
 }
 
 void pl_document_load_empty(pl_document *document)
@@ -87,12 +92,23 @@ static pl_status stand_in(pl_document *document, pl_error *error)
     return PL_OK;
 }
 
+bool pl_document_outlined(pl_document *document)
+{
+    if (document->source.outline)
+        return true;
+    if (document->matched || document->codec != PL_CODEC_JSON || !document->payload.ptr)
+        return false;
+    document->matched = true;
+    document->match = pl_tree_match(&document->tree, document->payload, &document->source);
+    return document->match == PL_SHAPE_SAME;
+}
+
 pl_status pl_document_begin(pl_document *document, pl_error *error)
 {
-    if (document->outline)
-        return pl_tree_load_outlined(&document->tree, document->payload, document->outline, error);
+    if (pl_document_outlined(document))
+        return pl_flat_spread(document, error);
     if (document->codec == PL_CODEC_JSON && document->payload.ptr)
-        return pl_tree_load(&document->tree, document->payload, PL_JSON_TOUCHED, error);
+        return pl_tree_scan(&document->tree, document->payload, document->match, PL_JSON_TOUCHED, error);
     return stand_in(document, error);
 }
 
@@ -105,17 +121,17 @@ pl_status pl_document_validate(pl_document *document, pl_error *error)
             return PL_OK;
         return error ? pl_fail(error, PL_REJECT, "not UTF-8 text") : PL_FAILED;
     }
-    if (document->outline)
+    if (pl_document_outlined(document))
         return PL_OK;
     if (document->tree.nodes > 0)
         return pl_tree_check(&document->tree, error);
-    return pl_tree_load(&document->tree, document->payload, PL_JSON_FULL, error);
+    return pl_tree_scan(&document->tree, document->payload, document->match, PL_JSON_FULL, error);
 }
 
 const pl_outline *pl_document_keep_outline(const pl_document *document, pl_arena *arena)
 {
-    const pl_tree_source *source = document->tree.source;
-    if (document->tree.sources == 0 || !source->outline)
+    const pl_tree_source *source = document->tree.sources > 0 ? document->tree.source : &document->source;
+    if (!source->outline)
         return NULL;
     const pl_outline about = {.text = source->text.ptr,
                               .shape = source->shape,
@@ -165,6 +181,8 @@ pl_status pl_document_field(pl_document *document, pl_str name, pl_value *value,
 {
     uint32_t holder, node;
     pl_tree_box *box;
+    if (pl_document_is_flat(document))
+        return pl_flat_get(document, name, value);
     pl_status status = pl_document_ready(document, error);
     if (status != PL_OK)
         return status;
@@ -191,6 +209,8 @@ pl_status pl_document_step(pl_document *document, const pl_path *path, uint32_t 
 pl_status pl_document_get(pl_document *document, const pl_path *path, pl_value *value, pl_error *error)
 {
     uint32_t node = PL_JSON_ROOT;
+    if (pl_path_is_key(path))
+        return pl_document_field(document, pl_path_key(path, 0), value, error);
     pl_status status = pl_document_ready(document, error);
     if (status == PL_OK && document->tree.node[0].flags & PL_NODE_GONE)
         return PL_END;

@@ -105,7 +105,7 @@ static void mark_above(pl_tree *tree, uint32_t node)
     }
 }
 
-static pl_status replace(pl_document *document, uint32_t node, const pl_value *kept, pl_error *error)
+pl_status pl_edit_replace(pl_document *document, uint32_t node, const pl_value *kept, pl_error *error)
 {
     pl_tree *tree = &document->tree;
     pl_tree_edit *edit = pl_tree_edit_of(tree, node);
@@ -124,7 +124,7 @@ static pl_status replace(pl_document *document, uint32_t node, const pl_value *k
     return PL_OK;
 }
 
-static pl_status append(pl_document *document, uint32_t holder, pl_str key, const pl_value *kept, pl_error *error)
+pl_status pl_edit_append(pl_document *document, uint32_t holder, pl_str key, const pl_value *kept, pl_error *error)
 {
     pl_tree *tree = &document->tree;
     uint32_t node;
@@ -194,12 +194,12 @@ static pl_status set_in(pl_document *document, uint32_t node, pl_str key, uint32
         return refuse(error, "objects and arrays nested more than %d deep", PL_JSON_DEPTH_MAX);
     status = key.ptr ? pl_tree_member(tree, box, key, &target) : pl_tree_element(tree, box, index, &target);
     if (status == PL_OK)
-        return replace(document, target, &kept, error);
+        return pl_edit_replace(document, target, &kept, error);
     if (key.ptr && !pl_utf8_valid(key)) /* one that is there is, too */
         return refuse(error, "a field name that is not UTF-8");
     if (!key.ptr && index != box->live)
         return refuse(error, "index %u of an array of %u elements", index, box->live);
-    return append(document, holder, key, &kept, error);
+    return pl_edit_append(document, holder, key, &kept, error);
 }
 
 static pl_str named(pl_str key)
@@ -209,6 +209,8 @@ static pl_str named(pl_str key)
 
 pl_status pl_document_set_field(pl_document *document, pl_str name, const pl_value *value, pl_error *error)
 {
+    if (pl_document_is_flat(document) && pl_flat_set(document, name, value))
+        return PL_OK;
     pl_status status = pl_document_ready(document, error);
     return status == PL_OK ? set_in(document, 0, named(name), 0, value, error) : status;
 }
@@ -268,12 +270,14 @@ static pl_status set_root(pl_document *document, const pl_value *value, pl_error
     pl_value kept;
     uint32_t depth;
     pl_status status = take(document, value, &kept, &depth, error);
-    return status == PL_OK ? replace(document, 0, &kept, error) : status;
+    return status == PL_OK ? pl_edit_replace(document, 0, &kept, error) : status;
 }
 
 pl_status pl_document_set(pl_document *document, const pl_path *path, const pl_value *value, pl_error *error)
 {
     uint32_t node = PL_JSON_ROOT, step = 0;
+    if (pl_path_is_key(path))
+        return pl_document_set_field(document, pl_path_key(path, 0), value, error);
     pl_status status = pl_document_ready(document, error);
     if (status != PL_OK)
         return status;
@@ -298,7 +302,7 @@ pl_status pl_document_set(pl_document *document, const pl_path *path, const pl_v
     return set_in(document, node, key, element ? (uint32_t)path->step[step].index : 0, &wrapped, error);
 }
 
-static void drop(pl_document *document, uint32_t node)
+void pl_edit_drop(pl_document *document, uint32_t node)
 {
     pl_tree *tree = &document->tree;
     document->touched = true;
@@ -324,13 +328,16 @@ static pl_status remove_in(pl_document *document, uint32_t node, pl_str key, pl_
     if (status == PL_OK)
         status = pl_tree_member(&document->tree, box, key, &target);
     if (status == PL_OK)
-        drop(document, target);
+        pl_edit_drop(document, target);
     return status;
 }
 
 pl_status pl_document_remove_field(pl_document *document, pl_str name, pl_error *error)
 {
-    pl_status status = pl_document_ready(document, error);
+    pl_status status = pl_document_is_flat(document) ? pl_flat_remove(document, name) : PL_FAILED;
+    if (status != PL_FAILED)
+        return status;
+    status = pl_document_ready(document, error);
     return status == PL_OK ? remove_in(document, 0, name, error) : status;
 }
 
@@ -343,12 +350,14 @@ pl_status pl_document_remove_member(pl_document *document, pl_json_node object, 
 pl_status pl_document_remove(pl_document *document, const pl_path *path, pl_error *error)
 {
     uint32_t node = PL_JSON_ROOT;
+    if (pl_path_is_key(path))
+        return pl_document_remove_field(document, pl_path_key(path, 0), error);
     pl_status status = pl_document_ready(document, error);
     if (status == PL_OK && document->tree.node[0].flags & PL_NODE_GONE)
         return PL_END;
     for (uint32_t i = 0; status == PL_OK && i < path->count; i++)
         status = pl_document_step(document, path, i, &node, error);
     if (status == PL_OK)
-        drop(document, node);
+        pl_edit_drop(document, node);
     return status;
 }

@@ -210,7 +210,7 @@ static pl_status note_outlined(pl_tree *tree, uint32_t holder, bool object, uint
 /* The same of the root object of a text of the known shape. */
 static pl_status note_known(pl_tree *tree, uint32_t *count, pl_error *error)
 {
-    const pl_tree_known *known = &tree->known;
+    const pl_known *known = &tree->known;
     const pl_tree_source source = tree->source[0];
     if (!pl_tree_reserve(tree, known->count))
         return pl_tree_no_memory(error);
@@ -281,17 +281,6 @@ static bool make_table(pl_tree *tree, pl_tree_box *box, uint32_t members)
     return true;
 }
 
-/* The root object of a text whose shape has a name and was opened for the first time. */
-static void get_to_know(pl_tree *tree, pl_tree_box *box)
-{
-    pl_tree_known *known = &tree->known;
-    pl_tree_sift(tree, box);
-    *known = (pl_tree_known){.shape = tree->source[0].shape, .distinct = !box->shadows, .count = (uint8_t)box->count};
-    for (uint32_t i = 0; i < box->count; i++)
-        known->entry[i] = (uint8_t)tree->node[box->first + i].at;
-    box->known = known->distinct && !box->mask;
-}
-
 static inline bool is_named(const pl_tree *tree, uint32_t holder, bool object)
 {
     return holder == 0 && object && tree->source[0].outline && tree->source[0].shape;
@@ -300,7 +289,9 @@ static inline bool is_named(const pl_tree *tree, uint32_t holder, bool object)
 static pl_status note(pl_tree *tree, uint32_t holder, pl_tree_box *box, pl_error *error)
 {
     const pl_tree_source *source = &tree->source[tree->node[holder].source];
-    const bool known = is_named(tree, holder, box->object) && source->shape == tree->known.shape;
+    const bool known = is_named(tree, holder, box->object);
+    if (known && source->shape != tree->known.shape)
+        pl_known_learn(&tree->known, source->shape, source->text.ptr, source->outline, source->count);
     pl_status status = known             ? note_known(tree, &box->count, error)
                        : source->outline ? note_outlined(tree, holder, box->object, &box->count, error)
                                          : note_members(tree, holder, box->object, &box->count, error);
@@ -327,8 +318,6 @@ static pl_status open_box(pl_tree *tree, uint32_t holder, bool object, pl_error 
         tree->nodes = box.first;
         return status;
     }
-    if (is_named(tree, holder, object) && tree->source[0].shape != tree->known.shape)
-        get_to_know(tree, &box);
     tree->box[tree->boxes++] = box;
     tree->node[holder].box = tree->boxes;
     return PL_OK;
@@ -384,23 +373,6 @@ static __attribute__((noinline)) pl_status member_by_table(const pl_tree *tree, 
     return PL_END;
 }
 
-/* 1 + the place of a key among the members of a box of the known shape, whatever became of them; 0: it is not there. */
-static uint32_t find_place(pl_tree *tree, const pl_tree_box *box, pl_str key)
-{
-    const pl_tree_node *node = &tree->node[box->first];
-    uint32_t number = box->count;
-    while (number > 0 && (node[number - 1].key_len != key.len ||
-                          !pl_same_bytes(key_of(tree, &node[number - 1]).ptr, key.ptr, key.len)))
-        number--;
-    if (key.len > 0 && key.len <= PL_TREE_PLACE_KEY_MAX) {
-        pl_tree_place *place = pl_tree_place_for(tree, key);
-        place->number = (uint16_t)number;
-        place->len = (uint8_t)key.len;
-        memcpy(place->key, key.ptr, key.len);
-    }
-    return number;
-}
-
 static pl_status added_member(const pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node)
 {
     for (uint32_t i = box->added; i; i = tree->edit[tree->node[i - 1].edit - 1].next) {
@@ -419,7 +391,7 @@ pl_status pl_tree_find(pl_tree *tree, const pl_tree_box *box, pl_str key, uint32
     if (box->mask)
         return member_by_table(tree, box, key, node);
     if (box->known) {
-        uint32_t place = find_place(tree, box, key);
+        uint32_t place = pl_known_find(&tree->known, tree->source[0].text.ptr, tree->source[0].outline, key);
         *node = box->first + place - 1;
         return place && !(tree->node[*node].flags & PL_NODE_GONE) ? PL_OK : added_member(tree, box, key, node);
     }

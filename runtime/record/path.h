@@ -35,6 +35,11 @@ static inline pl_str pl_path_key(const pl_path *path, uint32_t step)
     pl_str key = {path->text + path->step[step].start, path->step[step].len};
     return key;
 }
+/* Whether it is one key: a member of the root. */
+static inline bool pl_path_is_key(const pl_path *path)
+{
+    return path->count == 1 && path->step[0].index < 0;
+}
 /* The path as text again (quoted where needed), NUL-ended, cut to size. Returns out. For messages. */
 const char *pl_path_format(const pl_path *path, char *out, size_t size);
 #endif

@@ -201,6 +201,8 @@ pl_status pl_document_encode(pl_document *document, pl_arena *arena, pl_str *pay
         *payload = document->payload;
         return PL_OK;
     }
+    if (document->flat.on && pl_flat_encode(document, arena, payload))
+        return PL_OK;
     pl_status status = pl_document_ready(document, error);
     if (status != PL_OK)
         return status;

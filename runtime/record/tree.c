@@ -91,14 +91,17 @@ static void shrink(pl_tree *tree)
     tree->scratch_chunk = SCRATCH_CHUNK;
 }
 
-void pl_tree_clear(pl_tree *tree, size_t keep_bytes)
+void pl_tree_unload(pl_tree *tree)
 {
-    if (!tree->used && keep_bytes >= tree->kept)
-        return;
+    tree->nodes = tree->boxes = tree->edits = tree->sources = 0;
+}
+
+void pl_tree_clear_used(pl_tree *tree, size_t keep_bytes)
+{
     bool counted = !tree->grown && !overflowed(tree) && keep_bytes >= tree->kept;
     tree->used = tree->grown = false;
     tree->kept = keep_bytes;
-    tree->nodes = tree->boxes = tree->edits = tree->sources = 0;
+    pl_tree_unload(tree);
     if (!counted && pl_tree_bytes(tree) > keep_bytes)
         shrink(tree);
     else
@@ -218,23 +221,19 @@ static void learn_shape(pl_tree *tree, pl_json_check check)
         source->shape = tree->shape.id;
 }
 
-/* Of source 0, whose outline was noted as it was found to have the shape. */
-static pl_status load_shaped(pl_tree *tree, pl_tree_source *source, pl_error *error)
+pl_shape_match pl_tree_match(pl_tree *tree, pl_str padded, pl_tree_source *source)
 {
-    uint32_t root = 0;
-    source->outline = tree->noted;
-    source->shape = tree->shape.id;
-    source->count = tree->shape.count;
-    return add_source(tree, source, 0, &root, error);
+    pl_shape_match match = pl_shape_try(&tree->shape, padded, tree->noted);
+    if (match == PL_SHAPE_SAME)
+        *source = (pl_tree_source){
+            .text = padded, .outline = tree->noted, .shape = tree->shape.id, .count = tree->shape.count};
+    return match;
 }
 
-pl_status pl_tree_load(pl_tree *tree, pl_str padded, pl_json_check check, pl_error *error)
+pl_status pl_tree_scan(pl_tree *tree, pl_str padded, pl_shape_match match, pl_json_check check, pl_error *error)
 {
     pl_tree_source source = {.text = padded};
     tree->used = true;
-    pl_shape_match shape = pl_shape_try(&tree->shape, padded, tree->noted);
-    if (shape == PL_SHAPE_SAME)
-        return load_shaped(tree, &source, error);
     tree->grown = true; /* by what the scan takes, perhaps */
     pl_scan_status scanned = pl_scan(tree->scanner, padded, &source.index, &source.count);
     if (scanned != PL_SCAN_OK)
@@ -244,23 +243,26 @@ pl_status pl_tree_load(pl_tree *tree, pl_str padded, pl_json_check check, pl_err
     pl_status status = add_source(tree, &source, 0, &root, error);
     if (status == PL_OK && check == PL_JSON_FULL)
         status = pl_tree_check(tree, error);
-    if (status == PL_OK && shape == PL_SHAPE_OTHER)
+    if (status == PL_OK && match == PL_SHAPE_OTHER)
         learn_shape(tree, check);
     if (status != PL_OK)
-        tree->nodes = tree->boxes = tree->edits = tree->sources = 0;
+        pl_tree_unload(tree);
     return status;
 }
 
-pl_status pl_tree_load_outlined(pl_tree *tree, pl_str text, const pl_outline *outline, pl_error *error)
+pl_status pl_tree_load_outlined(pl_tree *tree, const pl_tree_source *source, pl_error *error)
 {
-    pl_tree_source source = {.text = text,
-                             .outline = outline->entry,
-                             .shape = outline->shape,
-                             .count = outline->count,
-                             .escapes = outline->escapes};
     uint32_t root;
     tree->used = true;
-    return add_source(tree, &source, 0, &root, error);
+    return add_source(tree, source, 0, &root, error);
+}
+
+pl_status pl_tree_load(pl_tree *tree, pl_str padded, pl_json_check check, pl_error *error)
+{
+    pl_tree_source source;
+    pl_shape_match match = pl_tree_match(tree, padded, &source);
+    return match == PL_SHAPE_SAME ? pl_tree_load_outlined(tree, &source, error)
+                                  : pl_tree_scan(tree, padded, match, check, error);
 }
 
 static bool too_deep(const pl_tree_source *source)

@@ -8,8 +8,8 @@
 #define PL_RECORD_TREE_H
 #include <base/arena.h>
 #include <record/json.h>
+#include <record/known.h>
 #include <record/outline.h>
-#include <record/plain.h>
 #include <record/scan.h>
 #include <record/shape.h>
 
@@ -61,22 +61,6 @@ typedef struct pl_tree_source { /* a text and its structure */
     bool escapes;   /* there is a backslash somewhere */
 } pl_tree_source;
 
-/* Where a key that was asked for stands in the root object of texts of one shape. */
-enum { PL_TREE_PLACES = 16, PL_TREE_PLACE_KEY_MAX = 28 };
-typedef struct pl_tree_place {
-    uint16_t number; /* 1 + its place; 0: there is no such member */
-    uint8_t len;     /* 0: nobody asked */
-    char key[PL_TREE_PLACE_KEY_MAX];
-} pl_tree_place;
-
-typedef struct pl_tree_known {
-    uint64_t shape;                        /* 0: none */
-    bool distinct;                         /* all keys of the root differ: only then are places noted */
-    uint8_t count;                         /* members of the root */
-    uint8_t entry[PL_OUTLINE_ENTRIES_MAX]; /* each one's number in the outline */
-    pl_tree_place place[PL_TREE_PLACES];
-} pl_tree_known;
-
 typedef struct pl_tree {
     pl_scanner *scanner;  /* of source 0 */
     pl_scanner *side;     /* of the texts that edits bring in; made when first needed */
@@ -89,7 +73,7 @@ typedef struct pl_tree {
     pl_tree_source *source;
     uint32_t nodes, boxes, edits, sources;
     uint32_t node_room, box_room, edit_room, source_room;
-    pl_tree_known known;                                /* of the shape that was opened last */
+    pl_known known;                                     /* of the shape that was opened last */
     pl_shape shape;                                     /* of a text that was checked before */
     pl_outline_entry noted[PL_OUTLINE_ENTRIES_MAX + 1]; /* by the check of source 0 */
     bool used;                                          /* since it was cleared last, */
@@ -106,16 +90,28 @@ static inline bool pl_tree_is_space(char byte)
 bool pl_tree_init(pl_tree *tree); /* false: no memory, nothing held */
 void pl_tree_release(pl_tree *tree);
 size_t pl_tree_bytes(const pl_tree *tree);
+/* Of a tree that was used since. */
+void pl_tree_clear_used(pl_tree *tree, size_t keep_bytes);
 /* Forgets the text; keeps the memory up to keep_bytes. */
-void pl_tree_clear(pl_tree *tree, size_t keep_bytes);
+static inline void pl_tree_clear(pl_tree *tree, size_t keep_bytes)
+{
+    if (tree->used || keep_bytes < tree->kept)
+        pl_tree_clear_used(tree, keep_bytes);
+}
 
 /* Room for so many more nodes. false: no memory. Nodes move. */
 bool pl_tree_reserve(pl_tree *tree, uint32_t more);
 
-/* Scans a padded text and notes its root. */
+/* Compares a padded text with the shape of those before. PL_SHAPE_SAME: *source tells of it, until the next one is. */
+pl_shape_match pl_tree_match(pl_tree *tree, pl_str padded, pl_tree_source *source);
+/* Scans a padded text, of which a match said something else, and notes its root. */
+pl_status pl_tree_scan(pl_tree *tree, pl_str padded, pl_shape_match match, pl_json_check check, pl_error *error);
+/* Notes the root of a text that was checked whole; its outline stays as long as the text. */
+pl_status pl_tree_load_outlined(pl_tree *tree, const pl_tree_source *source, pl_error *error);
+/* Whichever it takes. */
 pl_status pl_tree_load(pl_tree *tree, pl_str padded, pl_json_check check, pl_error *error);
-/* Notes the root of a text that was checked whole; the outline stays as long as the text. */
-pl_status pl_tree_load_outlined(pl_tree *tree, pl_str text, const pl_outline *outline, pl_error *error);
+/* Back to what was before a load, but for memory that was taken. */
+void pl_tree_unload(pl_tree *tree);
 /* The check that PL_JSON_FULL makes, of what is loaded. */
 pl_status pl_tree_check(pl_tree *tree, pl_error *error);
 /* A further text (padded): the number of its root node, flagged PL_NODE_BODY, child of parent. */
@@ -136,19 +132,13 @@ static inline pl_status pl_tree_open(pl_tree *tree, uint32_t node, uint32_t *hol
 }
 /* As pl_tree_member, of any key. */
 pl_status pl_tree_find(pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node);
-/* Where the place of a key of 1 to PL_TREE_PLACE_KEY_MAX bytes is noted; it may hold another key's. */
-static inline pl_tree_place *pl_tree_place_for(pl_tree *tree, pl_str key)
-{
-    unsigned ends = (unsigned char)key.ptr[0] * 5u + (unsigned char)key.ptr[key.len - 1] * 3u;
-    return &tree->known.place[(ends + key.len) % PL_TREE_PLACES];
-}
 /* The member of an opened object, or PL_END. What nearly all calls are, in few steps: a key that was asked for before.
  */
 static inline pl_status pl_tree_member(pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node)
 {
-    if (box->known && !box->mask && key.len > 0 && key.len <= PL_TREE_PLACE_KEY_MAX) {
-        const pl_tree_place *place = pl_tree_place_for(tree, key);
-        if (place->len == key.len && pl_same_bytes(place->key, key.ptr, key.len)) {
+    if (box->known && !box->mask) {
+        const pl_known_place *place = pl_known_place_of(&tree->known, key);
+        if (place) {
             *node = box->first + place->number - 1;
             if (place->number && !(tree->node[*node].flags & PL_NODE_GONE))
                 return PL_OK;
@@ -173,6 +163,8 @@ bool pl_tree_alive(const pl_tree *tree, uint32_t node, uint32_t *depth);
 
 pl_str pl_tree_key(const pl_tree *tree, uint32_t node);
 pl_str pl_tree_raw(const pl_tree *tree, uint32_t node);
+/* The value that a text of one value is, which stands `at` so many bytes in the source; a string's escapes stay. */
+pl_status pl_raw_value(pl_str raw, size_t at, pl_value *value, pl_error *error);
 /* The value as it stands in the source (edits do not show). */
 pl_status pl_tree_value(pl_tree *tree, uint32_t node, pl_value *value, pl_error *error);
 /* The edit beside a node, made when there is none; NULL: no memory. Edits move when others are made. */

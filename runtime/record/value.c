@@ -23,17 +23,12 @@ static pl_status decode(pl_tree *tree, uint32_t number, pl_value *value, pl_erro
     return PL_OK;
 }
 
-static pl_status string_value(pl_tree *tree, uint32_t number, pl_value *value, pl_error *error)
+static pl_status string_value(pl_str raw, size_t at, pl_value *value, pl_error *error)
 {
-    const pl_tree_node *node = &tree->node[number];
-    const pl_tree_source *source = &tree->source[node->source];
-    const char *raw = source->text.ptr + node->raw_at;
-    if (node->raw_len < 2 || raw[node->raw_len - 1] != '"')
-        return pl_tree_malformed(error, "a string is not followed by a comma or an end", node->raw_at);
-    *value = (pl_value){.type = PL_STR, .as.s = {raw + 1, node->raw_len - 2}};
-    if (!source->escapes || !memchr(raw, '\\', node->raw_len))
-        return PL_OK;
-    return decode(tree, number, value, error);
+    if (raw.len < 2 || raw.ptr[raw.len - 1] != '"')
+        return pl_tree_malformed(error, "a string is not followed by a comma or an end", at);
+    *value = (pl_value){.type = PL_STR, .as.s = {raw.ptr + 1, raw.len - 2}};
+    return PL_OK;
 }
 
 static pl_status number_value(pl_str raw, size_t at, pl_value *value, pl_error *error)
@@ -50,13 +45,11 @@ static pl_status number_value(pl_str raw, size_t at, pl_value *value, pl_error *
     return PL_OK;
 }
 
-pl_status pl_tree_value(pl_tree *tree, uint32_t number, pl_value *value, pl_error *error)
+pl_status pl_raw_value(pl_str raw, size_t at, pl_value *value, pl_error *error)
 {
-    const pl_tree_node *node = &tree->node[number];
-    pl_str raw = pl_tree_raw(tree, number);
     switch (raw.len > 0 ? *raw.ptr : '\0') {
     case '"':
-        return string_value(tree, number, value, error);
+        return string_value(raw, at, value, error);
     case '{':
     case '[':
         *value = (pl_value){.type = PL_JSON, .as.s = raw};
@@ -65,12 +58,23 @@ pl_status pl_tree_value(pl_tree *tree, uint32_t number, pl_value *value, pl_erro
     case 'f':
         *value = (pl_value){.type = PL_BOOL, .as.b = *raw.ptr == 't'};
         if (!pl_str_is(raw, *raw.ptr == 't' ? "true" : "false"))
-            return pl_tree_malformed(error, "true or false is expected", node->raw_at);
+            return pl_tree_malformed(error, "true or false is expected", at);
         return PL_OK;
     case 'n':
         *value = (pl_value){.type = PL_NIL};
-        return pl_str_is(raw, "null") ? PL_OK : pl_tree_malformed(error, "null is expected", node->raw_at);
+        return pl_str_is(raw, "null") ? PL_OK : pl_tree_malformed(error, "null is expected", at);
     default:
-        return number_value(raw, node->raw_at, value, error);
+        return number_value(raw, at, value, error);
     }
+}
+
+pl_status pl_tree_value(pl_tree *tree, uint32_t number, pl_value *value, pl_error *error)
+{
+    const pl_tree_node *node = &tree->node[number];
+    pl_str raw = pl_tree_raw(tree, number);
+    pl_status status = pl_raw_value(raw, node->raw_at, value, error);
+    if (status != PL_OK || value->type != PL_STR || !tree->source[node->source].escapes ||
+        !memchr(raw.ptr, '\\', raw.len))
+        return status;
+    return decode(tree, number, value, error);
 }
