@@ -110,6 +110,8 @@ class _Link:
         for end in (self._client, self._server):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._pumping, self._lock = 2, threading.Lock()
+
+    def start(self):
         for pump in (self._there, self._back):
             threading.Thread(target=self._pump, args=(pump,), daemon=True).start()
 
@@ -178,8 +180,12 @@ class Proxy:
             except OSError:   # the server is down: so are we
                 client.close()
                 continue
+            # Before anything passes, so that no cut misses it.
             with self._lock:
                 self._links.add(link)
+            link.start()
+            if not self._accepting:
+                link.cut()
 
     def forget(self, link):
         with self._lock:
@@ -233,7 +239,7 @@ class Proxy:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.flowing.set()
-        self.cut()
+        self.refuse()
 
     def __enter__(self):
         return self
