@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -298,8 +299,11 @@ class Kafka:
     def ends(self, topic):
         """{partition: the offset that the next record will get}."""
         asked = [word for partition in range(self.topics()[topic]) for word in ("-t", f"{topic}:{partition}:-1")]
-        lines = self._kcat("-Q", *asked).decode().splitlines()     # "topic [0] offset 12"
-        return {int(line.rsplit("[", 1)[1].split("]")[0]): int(line.rsplit(" ", 1)[1]) for line in lines}
+        said = self._kcat("-Q", *asked).decode()
+        found = {int(partition): int(end) for partition, end in re.findall(r"\[(\d+)\] offset (\d+)$", said, re.M)}
+        if len(found) != len(asked) // 2:     # of a partition without a leader kcat says so, and ends well
+            raise ServerError(f"kcat does not know each end of {topic}:\n{said}")
+        return found
 
     def produce(self, topic, records, partition=None):
         """Write records: each a value, or a pair (key, value); text or bytes. Waits for all acknowledgements."""
