@@ -1,31 +1,21 @@
 """Kafka to Kafka by transactions: what a reader of committed records sees, whatever dies in between."""
 
 import signal
-import time
 
 import oracle
-from fault import KafkaFault, LONG
+from fault import BUSY, KafkaFault
 
 
 class ExactlyOnce(KafkaFault):
 
-    def copy(self, path, source, target, group, instance, member=None, script="", session_ms=6000, every="100ms"):
+    def copy(self, path, source, target, group, instance, member=None, script="", every="100ms"):
         """A pipeline that copies a topic, filters one record in seven and makes two of one in eleven, started."""
-        static = f', group.instance.id: "{member}"' if member else ""
         self.pipeline(path, f'''
             pipeline: {path[:-5]}
             delivery: exactly_once
             commit_every: {every}
             data_dir: {path}.state
-            sources:
-              in:
-                plugin: kafka
-                with:
-                  brokers: "{self.kafka.bootstrap}"
-                  topics: {source}
-                  group: {group}
-                  drain: 60s
-                  librdkafka: {{ heartbeat.interval.ms: 500, session.timeout.ms: {session_ms} {static} }}
+            sources: {{ in: {self.member(source, group, member, more="drain: 60s,")} }}
             transforms:
               work:
                 from: in
@@ -47,31 +37,22 @@ class ExactlyOnce(KafkaFault):
         passed = [n for n in range(count) if n % 7]
         return passed + [n + self.TWIN for n in passed if n % 11 == 0]
 
-    def committed(self, group, topic):
-        return sum(max(0, offset) for offset in self.kafka.group_offsets(group, topic).values())
-
     def judge_target(self, target, count):
         found = self.kafka.read(target, committed_only=True)
         lanes = [(lane, n) for lane, n in oracle.of_topic(found) if n is None or n < self.TWIN]
         self.judge(lanes, {n for n in self.expected(count) if n < self.TWIN})
         self.judge(oracle.of_topic(found), self.expected(count), ordered=False)
 
-    BUSY = "for i = 1, 20000 do end"
-    KILLS = 100 if LONG else 10
-
     def test_19_killed_at_random_points(self):
-        count = 15_000 * self.KILLS
         source, target, group = self.topic(3), self.topic(3), self.name("group")
-        self.fill(source, count)
-        begin = lambda work: self.copy("copy.yaml", source, target, group, group, member="the-only-one", script=work)
-        for _ in range(self.KILLS):
-            run, before = begin(self.BUSY), self.count(target)
-            run.wait_for(lambda: self.count(target) > before, 60, "it goes on")
-            time.sleep(0.2 + self.random.random() * 0.6)
-            run.kill()
-        self.assertGreater(count - self.committed(group, source), 0, "each kill came in the middle")
-        run = begin("")
-        run.wait_for(lambda: self.committed(group, source) == count, 120, "everything is committed")
+        begin = lambda work="": self.copy("copy.yaml", source, target, group, group, member="the-only-one", script=work)
+        committed = lambda: self.committed(group, source)
+        end = self.feed(source, committed)
+        self.kill_lives(lambda: begin(BUSY), lambda: self.count(target))
+        count = end()
+        self.assertLess(committed(), count, "each kill came in the middle")
+        run = begin()
+        run.wait_for(lambda: committed() == count, 120, "everything is committed")
         run.stop()
         self.judge_target(target, count)
         doubled = oracle.judge(oracle.of_topic(self.kafka.read(target)), self.expected(count)).duplicated
@@ -95,19 +76,18 @@ class ExactlyOnce(KafkaFault):
 
     def test_27_a_second_instance_joins_and_leaves(self):
         """What a member had in hand is committed before its partitions go; twins are two instances of one pipeline."""
-        count = 60_000
         source, target, group = self.topic(4), self.topic(4), self.name("group")
-        self.fill(source, count)
-        slow = "for i = 1, 20000 do end"
-        first = self.copy("first.yaml", source, target, group, f"{group}-1", script=slow)
+        end = self.feed(source, lambda: self.committed(group, source))
+        first = self.copy("first.yaml", source, target, group, f"{group}-1", script=BUSY)
         first.wait_for(lambda: self.count(target) > 0, 60, "the first is at work")
         for round in range(2):
             before = self.committed(group, source)
-            second = self.copy("second.yaml", source, target, group, f"{group}-2", script=slow)
+            second = self.copy("second.yaml", source, target, group, f"{group}-2", script=BUSY)
             second.wait_log("assigned 2 partitions", 60)
             second.wait_for(lambda: self.committed(group, source) > before + 1000, 60, "they go on together")
             if round == 0:
                 second.stop()
+        count = end()
         first.wait_for(lambda: self.committed(group, source) == count, 120, "everything is committed")
         first.stop()
         second.stop()
@@ -140,14 +120,14 @@ class ExactlyOnce(KafkaFault):
 
     def test_29_the_same_transactional_id_twice(self):
         """The one that comes later takes over; the zombie halts, and nothing of its open transaction counts."""
-        count = 40_000
         source, target, group = self.topic(2), self.topic(2), self.name("group")
-        self.fill(source, count)
-        first = self.copy("first.yaml", source, target, group, group, script=self.BUSY, every="2s")
+        end = self.feed(source, lambda: self.committed(group, source))
+        first = self.copy("first.yaml", source, target, group, group, script=BUSY, every="2s")
         first.wait_for(lambda: self.count(target) > 500, 60, "the first is at work")
         second = self.copy("second.yaml", source, target, group, group)
         first.wait(exit=1, seconds=60)
         self.assertRegex(first.stderr, "another instance with the same transactional_id has taken over")
+        count = end()
         second.wait_for(lambda: self.committed(group, source) == count, 90, "the second has committed everything")
         second.stop()
         self.judge_target(target, count)

@@ -1,39 +1,26 @@
 """Members of a consumer group: stopped, killed, and going on while a broker dies."""
 
 import signal
-import time
 
 import oracle
 import servers
 import support
-from fault import KafkaFault, LONG
+from fault import BUSY, KafkaFault
 
 
 class Group(KafkaFault):
 
-    def copy(self, path, source, target, group, member=None, script=None, session_ms=6000):
+    def copy(self, path, source, target, group, member=None, script="", session_ms=6000):
         """A pipeline from a topic to a topic or a file: returns it started."""
-        static = f', group.instance.id: "{member}"' if member else ""
         sink = (f"plugin: file, with: {{ path: {target} }}" if target.endswith(".jsonl") else
                 f'plugin: kafka, with: {{ brokers: "{self.kafka.bootstrap}", topic: {target} }}')
         self.pipeline(path, f'''
             data_dir: {path}.state
-            sources:
-              in:
-                plugin: kafka
-                with:
-                  brokers: "{self.kafka.bootstrap}"
-                  topics: {source}
-                  group: {group}
-                  commit_every: 200ms
-                  librdkafka: {{ heartbeat.interval.ms: 500, session.timeout.ms: {session_ms} {static} }}
-            transforms: {{ work: {{ from: in, lua: "function on_record(r) {script or ''} return r end" }} }}
+            sources: {{ in: {self.member(source, group, member, session_ms, "commit_every: 200ms,")} }}
+            transforms: {{ work: {{ from: in, lua: "function on_record(r) {script} return r end" }} }}
             sinks: {{ out: {{ from: work, {sink} }} }}
         ''')
         return self.start("run", path)
-
-    def committed(self, group, topic):
-        return sum(max(0, offset) for offset in self.kafka.group_offsets(group, topic).values())
 
 
 class Members(Group):
@@ -70,30 +57,21 @@ class Members(Group):
         for path in both:
             self.judge([found for found in oracle.of_lines(path, lane="k")], {n for _, n in oracle.of_lines(path)})
 
-    KILLS = 100 if LONG else 10
-
     def test_19_killed_at_random_points(self):
         """At least once: after a kill comes again what was written and not yet committed, and nothing else."""
-        count = 20_000 * self.KILLS
         source, target, group = self.topic(3), self.topic(3), self.name("group")
-        self.fill(source, count)
-        begin = lambda work: self.copy("copy.yaml", source, target, group, member="the-only-one", script=work)
-        uncommitted = written = 0
-        for _ in range(self.KILLS):
-            run, before, committed = begin("for i = 1, 20000 do end"), self.count(target), self.committed(group, source)
-            run.wait_for(lambda: self.count(target) > before, 60, "it goes on")
-            time.sleep(0.3 + self.random.random() * 0.6)
-            run.kill()
-            more = self.count(target) - before
-            uncommitted += more - (self.committed(group, source) - committed)
-            written += more
-        self.assertGreater(count - self.committed(group, source), 0, "each kill came in the middle")
-        run = begin(None)
-        run.wait_for(lambda: self.committed(group, source) == count, 120, "everything is committed")
+        begin = lambda work="": self.copy("copy.yaml", source, target, group, member="the-only-one", script=work)
+        committed = lambda: self.committed(group, source)
+        end = self.feed(source, committed)
+        self.kill_lives(lambda: begin(BUSY), lambda: self.count(target), least_s=0.3)
+        count, written, done = end(), self.count(target), committed()
+        self.assertLess(done, count, "each kill came in the middle")
+        run = begin()
+        run.wait_for(lambda: committed() == count, 120, "everything is committed")
         run.stop()
         found = self.kafka.read(target)
-        verdict = self.judge(oracle.of_topic(found), range(count), duplicates=uncommitted)
-        self.judge(oracle.of_topic(found, "key"), range(count), duplicates=uncommitted)
+        verdict = self.judge(oracle.of_topic(found), range(count), duplicates=written - done)
+        self.judge(oracle.of_topic(found, "key"), range(count), duplicates=written - done)
         # Commits are 200 ms apart, and a life was longer than that: less than half of what it wrote comes again.
         self.assertLess(verdict.duplicated, written // 2, f"{written} were written by those that were killed")
 

@@ -2,24 +2,16 @@
 
 import collections
 import contextlib
-import os
 import re
-import signal
 import subprocess
 
 import oracle
 import servers
 import support
-from fault import Fault
-from proxy import Postgres as PostgresAnswers, Proxy
+from fault import StoreFault
 
 
-class Store(Fault):
-
-    def setUp(self):
-        super().setUp()
-        self.server = support.shared("postgres", servers.Postgres)
-        self.table = self.name("t")
+class Store(StoreFault):
 
     def store(self, count, rate=0, dsn=None, server=None, columns="{ name: n, type: bigint }, { name: k }", template='{"n":{n},"k":"{key}"}', more=""):
         """A pipeline that stores n = 0 .. count-1, started; it remembers what it has delivered."""
@@ -37,17 +29,6 @@ class Store(Fault):
         ''')
         return self.start("run", "store.yaml", env={"DSN": dsn or (server or self.server).dsn})
 
-    def stored(self, server=None):
-        server = server or self.server
-        if server.sql("SELECT to_regclass(:'t') IS NULL", {"t": self.table}) == [["t"]]:
-            return 0
-        return int(server.sql(f"SELECT count(*) FROM {self.table}")[0][0])
-
-    def judge_table(self, count, server=None):
-        found = oracle.of_table((server or self.server).sql(f"SELECT n FROM {self.table}"))
-        self.judge(found, range(count))
-        self.assertEqual(self.dead_letters(), [])
-
 
 class Dying(Store):
 
@@ -56,11 +37,7 @@ class Dying(Store):
         with servers.Postgres(support.shared_dir() / self.name("pg")) as server:
             run = self.store(count, rate=2_000, server=server)
             run.wait_for(lambda: self.stored(server) > 500, 60, "rows arrive")
-            (backend,) = [int(row[0]) for row in server.sql(
-                "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'plumbline/%'")]
-            os.kill(backend, signal.SIGKILL)      # the server then ends every session
-            run.wait_log("warn t: ", 60)
-            servers.wait_until(server.ready, 60, "the server is itself again")
+            self.kill_backend(run, server)
             run.wait_for(lambda: self.stored(server) > 3_000, 60, "rows arrive again")
             server.kill()
             run.wait_log("(?s)warn t: .*warn t: ", 60)
@@ -76,10 +53,7 @@ class Answers(Store):
     def test_08_the_answer_to_a_commit_is_cut(self):
         """The rows are committed, and its client can't know: it writes them again."""
         count, times = 10_000, 8
-        with Proxy(self.server.port, PostgresAnswers) as proxy:
-            # In clear, for the proxy reads along.
-            dsn = self.server.dsn.replace(f":{self.server.port}/", f":{proxy.port}/") + "?sslmode=disable&gssencmode=disable"
-            proxy.lose_answers("COPY|INSERT|COMMIT", every=3, times=times)
+        with self.proxied("COPY|INSERT|COMMIT", every=3, times=times) as (proxy, dsn):
             run = self.store(count, dsn=dsn)
             run.wait(seconds=120)
             self.assertEqual(proxy.lost, times, f"each was lost on its way {collections.Counter(kind for _, kind in proxy.answers)}")

@@ -1,45 +1,42 @@
 """Kafka to PostgreSQL exactly once, into a table without any unique key: whatever is stored twice shows."""
 
-import os
 import signal
 import time
 
 import oracle
 import servers
 import support
-from fault import KafkaFault, LONG
-from proxy import Postgres as PostgresAnswers, Proxy
+from fault import BUSY, KafkaFault, StoreFault
 
 
-class Once(KafkaFault):
+class Once(KafkaFault, StoreFault):
     """Lost and doubled are 0 in all of these, whatever is done to them."""
 
     def setUp(self):
         super().setUp()
-        self.server = support.shared("postgres", servers.Postgres)
-        self.table, self.topic_name, self.group = self.name("t"), None, self.name("group")
+        self.topic_name, self.group = None, self.name("group")
         self.addCleanup(lambda: self.server.sql(f"DROP TABLE IF EXISTS {self.table}, {self.table}_positions"))
 
-    def begin(self, path="once.yaml", count=None, group=None, member=None, script="", server=None, dsn=None, partitions=3):
-        """The pipeline `once` from the topic, which is filled first where a count is given; started."""
-        if count:
-            self.topic_name = self.topic(partitions)
-            self.fill(self.topic_name, count)
-        static = f', group.instance.id: "{member}"' if member else ""
+    def filled(self, count, partitions=3):
+        """The topic holds so many records. -> count"""
+        self.topic_name = self.topic(partitions)
+        self.fill(self.topic_name, count)
+        return count
+
+    def fed(self, partitions=3, server=None):
+        """The topic holds records that come to no end. -> what ends them and tells how many they were"""
+        self.topic_name = self.topic(partitions)
+        return self.feed(self.topic_name, lambda: self.stored(server))
+
+    def begin(self, path="once.yaml", group=None, member=None, script="", server=None, dsn=None):
+        """The pipeline `once` from the topic, started."""
         self.pipeline(path, f'''
             pipeline: once
             data_dir: {path}.state
             delivery: exactly_once
             commit_every: 200ms
             dead_letter: rejected
-            sources:
-              in:
-                plugin: kafka
-                with:
-                  brokers: "{self.kafka.bootstrap}"
-                  topics: {self.topic_name}
-                  group: {group or self.group}
-                  librdkafka: {{ heartbeat.interval.ms: 500, session.timeout.ms: 6000 {static} }}
+            sources: {{ in: {self.member(self.topic_name, group or self.group, member)} }}
             transforms: {{ work: {{ from: in, lua: "function on_record(r) {script} return r end" }} }}
             sinks:
               t:
@@ -56,21 +53,13 @@ class Once(KafkaFault):
         ''')
         return self.start("run", path, env={"DSN": dsn or (server or self.server).dsn})
 
-    def stored(self, server=None):
-        server = server or self.server
-        if server.sql("SELECT to_regclass(:'t') IS NULL", {"t": self.table}) == [["t"]]:
-            return 0
-        return int(server.sql(f"SELECT count(*) FROM {self.table}")[0][0])
-
     def end(self, run, count, server=None):
         run.wait_for(lambda: self.stored(server) >= count, 120, "everything is stored")
         run.stop()
         self.judge_table(count, server)
 
     def judge_table(self, count, server=None):
-        server = server or self.server
-        self.judge(oracle.of_table(server.sql(f"SELECT n FROM {self.table}")), range(count))
-        self.assertEqual(self.dead_letters(), [])
+        super().judge_table(count, server)
         self.check_positions(count, server)
 
     def check_positions(self, count, server=None):
@@ -81,63 +70,49 @@ class Once(KafkaFault):
 
 class Killed(Once):
 
-    KILLS = 100 if LONG else 10
-
     def test_19_killed_at_random_points_exactly_once(self):
-        count = 20_000 * self.KILLS
-        run = self.begin(count=count, member="the-only-one", script="for i = 1, 20000 do end")
-        for kill in range(self.KILLS):
-            before = self.stored()
-            run.wait_for(lambda: self.stored() > before, 60, "it goes on")
-            time.sleep(self.random.random() * 0.6)
-            run.kill()
-            last = kill + 1 == self.KILLS
-            run = self.begin(member="the-only-one", script="" if last else "for i = 1, 20000 do end")
+        end = self.fed()
+        self.kill_lives(lambda: self.begin(member="the-only-one", script=BUSY), self.stored, least_s=0)
+        count = end()
         self.assertLess(self.stored(), count, "each kill came in the middle")
-        self.end(run, count)
+        self.end(self.begin(member="the-only-one"), count)
 
 
 class Dying(Once):
 
     def test_30_a_backend_and_the_whole_server_killed_exactly_once(self):
-        count = 30_000
         with servers.Postgres(support.shared_dir() / self.name("pg")) as server:
-            run = self.begin(count=count, server=server, script="for i = 1, 20000 do end")
+            end = self.fed(server=server)
+            run = self.begin(server=server, script=BUSY)
             run.wait_for(lambda: self.stored(server) > 1_000, 60, "rows arrive")
-            (backend,) = [int(row[0]) for row in server.sql(
-                "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'plumbline/%'")]
-            os.kill(backend, signal.SIGKILL)      # the server then ends every session
-            run.wait_log("warn t: ", 60)
-            servers.wait_until(server.ready, 60, "the server is itself again")
+            self.kill_backend(run, server)
             before = self.stored(server)
             run.wait_for(lambda: self.stored(server) > before, 60, "rows arrive again")
             said = len(run.stderr)
             server.kill()
             run.wait_for(lambda: "warn t: " in run.stderr[said:], 60, "the second kill is noticed")
             server.start()
-            self.end(run, count, server)
+            self.end(run, end(), server)
 
 
 class Answers(Once):
 
-    def proxied(self, kinds, count, times, every):
-        with Proxy(self.server.port, PostgresAnswers) as proxy:
-            # In clear, for the proxy reads along.
-            dsn = self.server.dsn.replace(f":{self.server.port}/", f":{proxy.port}/") + "?sslmode=disable&gssencmode=disable"
-            proxy.lose_answers(kinds, every=every, times=times)
-            run = self.begin(count=count, dsn=dsn, script="for i = 1, 20000 do end")
+    def lose(self, kinds, every, times):
+        with self.proxied(kinds, every, times) as (proxy, dsn):
+            end = self.fed()
+            run = self.begin(dsn=dsn, script=BUSY)
             run.wait_for(lambda: proxy.lost == times, 120, "all answers were lost that should be")
-            self.end(run, count)
+            self.end(run, end())
         return run
 
     def test_31_the_answer_to_a_commit_is_cut_exactly_once(self):
         """The sink looks up what became of it, and goes on: nothing is read again."""
-        run = self.proxied("^COMMIT$", count=30_000, times=3, every=2)
+        run = self.lose("^COMMIT$", every=2, times=3)
         self.assertNotRegex(run.stderr, " warn t: ")
 
     def test_31_the_answer_to_a_write_is_cut_exactly_once(self):
         """The transaction is gone with the connection: all of it is read again."""
-        run = self.proxied("COPY|INSERT|UPDATE", count=30_000, times=4, every=5)
+        run = self.lose("COPY|INSERT|UPDATE", every=5, times=4)
         self.assertRegex(run.stderr, " warn t: ")
 
 
@@ -145,9 +120,9 @@ class Refusing(Once):
 
     def test_11_one_bad_row_exactly_once(self):
         """Only the server knows it; the rest of its transaction stays."""
-        count, bad = 3_000, 617
+        count, bad = self.filled(3_000), 617
         self.server.sql(f"CREATE TABLE {self.table} (n bigint CHECK (n <> {bad}), k text)")
-        run = self.begin(count=count)
+        run = self.begin()
         run.wait_for(lambda: self.stored() >= count - 1, 120, "all others are stored")
         run.stop()
         self.judge(oracle.of_table(self.server.sql(f"SELECT n FROM {self.table}")), set(range(count)) - {bad})
@@ -161,8 +136,8 @@ class Second(Once):
 
     def test_32_stopped_beyond_its_session_exactly_once(self):
         """What it had under way when it was stopped, the second does; when it wakes up, nothing of it is added."""
-        count = 40_000
-        first = self.begin("first.yaml", count=count, script="for i = 1, 50000 do end")
+        count = self.filled(40_000)
+        first = self.begin("first.yaml", script="for i = 1, 50000 do end")
         first.wait_for(lambda: self.stored() > 500, 60, "rows arrive")
         first.process.send_signal(signal.SIGSTOP)
         try:
@@ -181,9 +156,8 @@ class Second(Once):
 
     def test_32_two_at_once_in_groups_of_their_own(self):
         """Both have the partition, which no group would do: one of them stores everything."""
-        count = 20_000
-        both = [self.begin("first.yaml", count=count, partitions=1, script="for i = 1, 20000 do end"),
-                self.begin("second.yaml", group=self.name("group"), script="for i = 1, 20000 do end")]
+        end = self.fed(partitions=1)
+        both = [self.begin("first.yaml", script=BUSY), self.begin("second.yaml", group=self.name("group"), script=BUSY)]
         def fenced():
             return [run for run in both if not run.running()]
         servers.wait_until(fenced, 90, "one of them is fenced")
@@ -191,4 +165,4 @@ class Second(Once):
         loser.wait(exit=1)
         self.assertRegex(loser.stderr, rf"error t: fenced: another instance of this pipeline stores lane .*{self.topic_name}")
         (winner,) = [run for run in both if run is not loser]
-        self.end(winner, count)
+        self.end(winner, end())

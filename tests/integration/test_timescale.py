@@ -33,13 +33,6 @@ def rounds(count):
                                       "observed_at": f"2022-04-17T{n // 60 % 24:02}:{n % 60:02}:{poll:02}.5Z"})
 
 
-def stored(server):
-    """Rows of t; 0 while there is no such table."""
-    if server.sql("SELECT to_regclass('t') IS NULL") == [["t"]]:
-        return 0
-    return int(server.sql("SELECT count(*) FROM t")[0][0])
-
-
 class Sink(support.Case):
 
     def tearDown(self):
@@ -128,8 +121,8 @@ class Sink(support.Case):
         self.pipeline("p.yaml", self.GENERATE.replace("count: 6000", "count: 20000"))   # more than three lives write
         for _ in range(3):
             run = self.start("run", "p.yaml", env={"DSN": server.dsn})
-            before = stored(server)
-            run.wait_for(lambda: stored(server) > before + 200, 20, "rows arrive")
+            before = server.count("t")
+            run.wait_for(lambda: server.count("t") > before + 200, 20, "rows arrive")
             run.kill()
         self.plumbline("run", "p.yaml", env={"DSN": server.dsn})
         self.assertEqual(server.sql("SELECT count(*), count(DISTINCT n), max(n) FROM t"), [["20000", "20000", "19999"]])
@@ -141,7 +134,7 @@ class Sink(support.Case):
         run = self.start("run", "p.yaml", env={"DSN": server.dsn})
         ended = 0
         for n in range(4):
-            run.wait_for(lambda: stored(server) > 20000 * n, 60, "rows arrive")
+            run.wait_for(lambda: server.count("t") > 20000 * n, 60, "rows arrive")
             ended += int(server.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
                                     "WHERE application_name = 'plumbline/t'")[0][0])
         run.wait(seconds=120)
@@ -153,7 +146,7 @@ class Sink(support.Case):
         with Postgres(support.shared_dir() / self.name("pg")) as server:
             self.pipeline("p.yaml", "shutdown_deadline: 1s\n" + textwrap.dedent(self.GENERATE).replace("6000", "0"))
             run = self.start("run", "p.yaml", env={"DSN": server.dsn})
-            run.wait_for(lambda: stored(server) > 300, 20, "rows arrive")
+            run.wait_for(lambda: server.count("t") > 300, 20, "rows arrive")
             sessions = server.backends()
             for pid in sessions:
                 os.kill(pid, signal.SIGSTOP)

@@ -139,6 +139,12 @@ class Postgres(Process):
         """Run SQL in the database; rows as lists of text. See psql()."""
         return psql(self.dsn, query, variables)
 
+    def count(self, table):
+        """How many rows the table has; 0 while it is not there."""
+        (row,) = self.sql("SELECT to_regclass(:'table') IS NOT NULL AS there \\gset\n"
+                          '\\if :there\nSELECT count(*) FROM :"table";\n\\else\nSELECT 0;\n\\endif\n', {"table": table})
+        return int(row[0])
+
     def backends(self):
         """The pids of the client sessions on the database, except the one that asks."""
         return [int(row[0]) for row in self.sql("SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
