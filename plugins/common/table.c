@@ -244,6 +244,24 @@ void table_add_key(const table *compiled, text_buf *out)
     }
 }
 
+void table_add_conflict(const table *compiled, text_buf *out)
+{
+    text_adds(out, " ON CONFLICT (");
+    table_add_key(compiled, out);
+    text_adds(out, ") DO ");
+    const char *before = "UPDATE SET ";
+    for (size_t i = 0; compiled->update && i < compiled->count; i++) {
+        if (!compiled->columns[i].key) {
+            text_adds(out, before);
+            table_add_name(out, compiled->columns[i].name);
+            text_adds(out, " = excluded.");
+            table_add_name(out, compiled->columns[i].name);
+            before = ", ";
+        }
+    }
+    text_adds(out, before[0] == 'U' ? "NOTHING" : ""); /* also where there is nothing but the key */
+}
+
 /* ---- Cells --------------------------------------------------------------------------------------- */
 
 /* JSON's number grammar plus a leading +; PostgreSQL's words NaN and Infinity are no numbers here. */

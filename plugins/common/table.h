@@ -89,6 +89,8 @@ void table_add_name(text_buf *out, const char *name);
 void table_add_table(text_buf *out, const char *table);
 /* "a", "b": the key's columns. */
 void table_add_key(const table *compiled, text_buf *out);
+/* What an INSERT does with a row whose key is there already, as on_conflict says. The key may not be empty. */
+void table_add_conflict(const table *compiled, text_buf *out);
 
 /* No error yet. Only what a reader looks at: one for each record of a batch, whole, would be most of a cache. */
 static inline void error_clear(pl_error *error)

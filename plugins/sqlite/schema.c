@@ -80,20 +80,8 @@ void sqlite_add_insert(const table *columns, text_buf *sql)
     for (size_t i = 0; i < columns->count; i++) {
         text_adds(sql, i > 0 ? ", ?" : "?");
     }
-    text_adds(sql, ") ON CONFLICT (");
-    table_add_key(columns, sql);
-    text_adds(sql, ") DO ");
-    const char *before = "UPDATE SET ";
-    for (size_t i = 0; columns->update && i < columns->count; i++) {
-        if (!columns->columns[i].key) {
-            text_adds(sql, before);
-            table_add_name(sql, columns->columns[i].name);
-            text_adds(sql, " = excluded.");
-            table_add_name(sql, columns->columns[i].name);
-            before = ", ";
-        }
-    }
-    text_adds(sql, before[0] == 'U' ? "NOTHING" : ""); /* also where there is nothing but the key */
+    text_addc(sql, ')');
+    table_add_conflict(columns, sql);
 }
 
 /* The columns that are there, as text for a message; marks those that the pipeline asks for. */

@@ -191,23 +191,9 @@ void schema_add_insert(const table *columns, text_buf *sql)
     } else {
         text_addc(sql, ')');
     }
-    if (!has_key(columns)) {
-        return;
+    if (has_key(columns)) {
+        table_add_conflict(columns, sql);
     }
-    text_adds(sql, " ON CONFLICT (");
-    table_add_key(columns, sql);
-    text_adds(sql, ") DO ");
-    const char *before = "UPDATE SET ";
-    for (size_t i = 0; columns->update && i < columns->count; i++) {
-        if (!columns->columns[i].key) {
-            text_adds(sql, before);
-            table_add_name(sql, columns->columns[i].name);
-            text_adds(sql, " = excluded.");
-            table_add_name(sql, columns->columns[i].name);
-            before = ", ";
-        }
-    }
-    text_adds(sql, before[0] == 'U' ? "NOTHING" : "");
 }
 
 /* ---- Looking --------------------------------------------------------------------------------- */
