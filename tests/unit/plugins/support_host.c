@@ -398,6 +398,17 @@ void stub_restart(stub *host, const char *with_yaml)
     stub_create(host, with_yaml);
 }
 
+void stub_refuses(stub *host, const char *with_yaml, const char *option, const char *part)
+{
+    memset(host->config, 0, host->component->config_size);
+    assert_int_equal(stub_try_create(host, with_yaml), PL_FAILED);
+    assert_int_equal(host->error.error_class, PL_BAD_CONFIG);
+    if (!strstr(host->error.message, part)) {
+        fail_msg("'%s' is not in: %s", part, host->error.message);
+    }
+    assert_string_equal(host->error.option, option);
+}
+
 void stub_close(stub **host)
 {
     stub *self = *host;

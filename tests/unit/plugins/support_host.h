@@ -73,6 +73,8 @@ stub *stub_open(const char *plugin, stub_side side);
  * stub_try_create returns what they said (host->error holds it) instead of failing the test. */
 void stub_create(stub *host, const char *with_yaml);
 pl_status stub_try_create(stub *host, const char *with_yaml);
+/* A fresh instance refuses these options: PL_BAD_CONFIG names this option, and its message contains the part. */
+void stub_refuses(stub *host, const char *with_yaml, const char *option, const char *part);
 /* The same from a config struct the test filled by hand; copied. */
 pl_status stub_try_create_struct(stub *host, const void *config);
 /* interrupt (when there is one) and destroy; what was captured stays. */

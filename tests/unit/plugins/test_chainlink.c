@@ -326,29 +326,28 @@ static void many_feeds_go_in_several_batches(void **state)
     assert_int_equal(web_count(), 3 + 1 + 2);
 }
 
-static void refuse(const char *with, const char *option, const char *part)
-{
-    memset(host->config, 0, host->component->config_size); /* as a fresh instance */
-    assert_failed(stub_try_create(host, with), PL_BAD_CONFIG, part);
-    assert_string_equal(host->error.option, option);
-}
-
 static void impossible_options_are_refused(void **state)
 {
     (void)state;
-    refuse("{ rpc: \"ws://127.0.0.1\", feeds: [ { pair: ETH-USD, proxy: \"" ETH_PROXY "\" } ] }", "rpc", "http://");
-    refuse("{ rpc: \"http://a\", feeds: [] }", "feeds", "expected 1 to 100");
-    refuse("{ rpc: \"http://a\", feeds: [ { pair: ETHUSD, proxy: \"" ETH_PROXY "\" } ] }", "feeds[0].pair",
-           "not a pair");
-    refuse("{ rpc: \"http://a\", feeds: [ { pair: ETH-USD, proxy: \"5f4e\" } ] }", "feeds[0].proxy", "not an address");
-    refuse("{ rpc: \"http://a\", feeds: [ { pair: ETH-USD, proxy: \"0x5f4e\" } ] }", "feeds[0].proxy", "this has 4");
-    refuse("{ rpc: \"http://a\", feeds: [ { pair: ETH-USD, proxy: \"0xGf4eC3Df9cbd43714FE2740f5E3616155c5b8419\" } ] }",
-           "feeds[0].proxy", "no hex digit");
-    refuse("{ rpc: \"http://a\", feeds: [ { pair: ETH-USD, proxy: \"" ETH_PROXY
-           "\" }, { pair: BTC-USD, proxy: \"" ETH_PROXY "\" } ] }",
-           "feeds[1].proxy", "already");
-    refuse("{ rpc: \"http://a\", feeds: [ { pair: ETH-USD, proxy: \"" ETH_PROXY "\", deviation: -1% } ] }",
-           "feeds[0].deviation", "not negative");
+    stub_refuses(host, "{ rpc: \"ws://127.0.0.1\", feeds: [ { pair: ETH-USD, proxy: \"" ETH_PROXY "\" } ] }", "rpc",
+                 "http://");
+    stub_refuses(host, "{ rpc: \"http://a\", feeds: [] }", "feeds", "expected 1 to 100");
+    stub_refuses(host, "{ rpc: \"http://a\", feeds: [ { pair: ETHUSD, proxy: \"" ETH_PROXY "\" } ] }", "feeds[0].pair",
+                 "not a pair");
+    stub_refuses(host, "{ rpc: \"http://a\", feeds: [ { pair: ETH-USD, proxy: \"5f4e\" } ] }", "feeds[0].proxy",
+                 "not an address");
+    stub_refuses(host, "{ rpc: \"http://a\", feeds: [ { pair: ETH-USD, proxy: \"0x5f4e\" } ] }", "feeds[0].proxy",
+                 "this has 4");
+    stub_refuses(
+        host,
+        "{ rpc: \"http://a\", feeds: [ { pair: ETH-USD, proxy: \"0xGf4eC3Df9cbd43714FE2740f5E3616155c5b8419\" } ] }",
+        "feeds[0].proxy", "no hex digit");
+    stub_refuses(host,
+                 "{ rpc: \"http://a\", feeds: [ { pair: ETH-USD, proxy: \"" ETH_PROXY
+                 "\" }, { pair: BTC-USD, proxy: \"" ETH_PROXY "\" } ] }",
+                 "feeds[1].proxy", "already");
+    stub_refuses(host, "{ rpc: \"http://a\", feeds: [ { pair: ETH-USD, proxy: \"" ETH_PROXY "\", deviation: -1% } ] }",
+                 "feeds[0].deviation", "not negative");
 }
 
 #define WITH_HOST(test) cmocka_unit_test_setup_teardown(test, chain_open_host, chain_close_host)

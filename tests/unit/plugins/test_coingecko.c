@@ -24,16 +24,6 @@ static void create(const char *with)
     assert_int_equal(host->component->poller->count(host->self), 1);
 }
 
-static void refuse(const char *with, const char *option, const char *part)
-{
-    memset(host->config, 0, host->component->config_size); /* as a fresh instance */
-    assert_int_equal(stub_try_create(host, with), PL_FAILED);
-    assert_int_equal(host->error.error_class, PL_BAD_CONFIG);
-    assert_string_equal(host->error.option, option);
-    if (!strstr(host->error.message, part))
-        fail_msg("'%s' is not in: %s", part, host->error.message);
-}
-
 static const char good[] =
     "{\"ethereum\":{\"usd\":2415.4099999999999999,\"usd_24h_vol\":13000000000.5,\"last_updated_at\":1767225590},"
     "\"bitcoin\":{\"usd\":76975,\"usd_24h_vol\":3.2e10,\"last_updated_at\":1767225591}}";
@@ -200,15 +190,15 @@ static void a_full_host_still_gets_the_whole_answer(void **state)
 static void impossible_options_are_refused(void **state)
 {
     (void)state;
-    refuse("{ pairs: [eth-usd] }", "pairs[0]", "'eth-usd' is not a pair");
-    refuse("{ pairs: [ETH-USD, ETHUSD] }", "pairs[1]", "'ETHUSD' is not a pair");
-    refuse("{ pairs: [ETH-USD, ETH-USD] }", "pairs[1]", "listed twice");
-    refuse("{ pairs: [ETH-USD, SOL-USD] }", "pairs[1]", "ids: { SOL-USD: its-id }");
-    refuse("{ pairs: [ETH-USD], ids: { SOL-USD: solana } }", "ids.SOL-USD", "not one of pairs");
-    refuse("{ pairs: [SOL-USD], ids: { SOL-USD: \"a&b\" } }", "ids.SOL-USD", "not an id");
-    refuse("{ pairs: [ETH-USD], base_url: api.coingecko.com }", "base_url", "http://");
-    refuse("{ pairs: [ETH-USD], plan: pro }", "plan", "api_key");
-    refuse("{ pairs: [] }", "pairs", "expected 1 to 100");
+    stub_refuses(host, "{ pairs: [eth-usd] }", "pairs[0]", "'eth-usd' is not a pair");
+    stub_refuses(host, "{ pairs: [ETH-USD, ETHUSD] }", "pairs[1]", "'ETHUSD' is not a pair");
+    stub_refuses(host, "{ pairs: [ETH-USD, ETH-USD] }", "pairs[1]", "listed twice");
+    stub_refuses(host, "{ pairs: [ETH-USD, SOL-USD] }", "pairs[1]", "ids: { SOL-USD: its-id }");
+    stub_refuses(host, "{ pairs: [ETH-USD], ids: { SOL-USD: solana } }", "ids.SOL-USD", "not one of pairs");
+    stub_refuses(host, "{ pairs: [SOL-USD], ids: { SOL-USD: \"a&b\" } }", "ids.SOL-USD", "not an id");
+    stub_refuses(host, "{ pairs: [ETH-USD], base_url: api.coingecko.com }", "base_url", "http://");
+    stub_refuses(host, "{ pairs: [ETH-USD], plan: pro }", "plan", "api_key");
+    stub_refuses(host, "{ pairs: [] }", "pairs", "expected 1 to 100");
 }
 
 #define WITH_HOST(test) cmocka_unit_test_setup_teardown(test, open_host, close_host)

@@ -37,16 +37,6 @@ static void poll_fails(size_t index, const char *answer, const char *part)
         fail_msg("'%s' is not in: %s", part, host->error.message);
 }
 
-static void refuse(const char *with, const char *option, const char *part)
-{
-    memset(host->config, 0, host->component->config_size); /* as a fresh instance */
-    assert_int_equal(stub_try_create(host, with), PL_FAILED);
-    assert_int_equal(host->error.error_class, PL_BAD_CONFIG);
-    if (!strstr(host->error.message, part))
-        fail_msg("'%s' is not in: %s", part, host->error.message);
-    assert_string_equal(host->error.option, option);
-}
-
 /* The example of docs/plugins/http.md: a fourth price API without C. */
 static void a_price_api_by_options_alone(void **state)
 {
@@ -193,16 +183,16 @@ static void a_post_sends_its_body(void **state)
 static void impossible_options_are_refused(void **state)
 {
     (void)state;
-    refuse("{ url: \"ftp://a\" }", "url", "http://");
-    refuse("{ url: \"http://a/#b\" }", "url", "# part");
-    refuse("{ url: \"http://a\", body: x }", "body", "method: POST");
-    refuse("{ url: \"http://a\", each: { a: b, c: d } }", "each", "all requests would be the same");
-    refuse("{ url: \"http://a\", received_as: t }", "constants", "need fields");
-    refuse("{ url: \"http://a\", fields: { a: b }, types: { c: text } }", "types.c", "not one of fields");
-    refuse("{ url: \"http://a\", fields: { a: b }, optional: [a, c] }", "optional[1]", "not one of fields");
-    refuse("{ url: \"http://a\", fields: { a: b }, constants: { a: x } }", "constants.a", "already");
-    refuse("{ url: \"http://a\", fields: { a: b }, received_as: a }", "received_as", "already");
-    refuse("{ url: \"http://a\", fields: { a: b }, key: c }", "key", "not a field");
+    stub_refuses(host, "{ url: \"ftp://a\" }", "url", "http://");
+    stub_refuses(host, "{ url: \"http://a/#b\" }", "url", "# part");
+    stub_refuses(host, "{ url: \"http://a\", body: x }", "body", "method: POST");
+    stub_refuses(host, "{ url: \"http://a\", each: { a: b, c: d } }", "each", "all requests would be the same");
+    stub_refuses(host, "{ url: \"http://a\", received_as: t }", "constants", "need fields");
+    stub_refuses(host, "{ url: \"http://a\", fields: { a: b }, types: { c: text } }", "types.c", "not one of fields");
+    stub_refuses(host, "{ url: \"http://a\", fields: { a: b }, optional: [a, c] }", "optional[1]", "not one of fields");
+    stub_refuses(host, "{ url: \"http://a\", fields: { a: b }, constants: { a: x } }", "constants.a", "already");
+    stub_refuses(host, "{ url: \"http://a\", fields: { a: b }, received_as: a }", "received_as", "already");
+    stub_refuses(host, "{ url: \"http://a\", fields: { a: b }, key: c }", "key", "not a field");
 }
 
 #define WITH_HOST(test) cmocka_unit_test_setup_teardown(test, open_host, close_host)
