@@ -17,19 +17,16 @@ class Once(KafkaFault, StoreFault):
         self.topic_name, self.group = None, self.name("group")
         self.addCleanup(lambda: self.server.sql(f"DROP TABLE IF EXISTS {self.table}, {self.table}_positions"))
 
-    def filled(self, count, partitions=3):
-        """The topic holds so many records. -> count"""
-        self.topic_name = self.topic(partitions)
-        self.fill(self.topic_name, count)
-        return count
-
     def fed(self, partitions=3, server=None):
         """The topic holds records that come to no end. -> what ends them and tells how many they were"""
         self.topic_name = self.topic(partitions)
         return self.feed(self.topic_name, lambda: self.stored(server))
 
-    def begin(self, path="once.yaml", group=None, member=None, script="", server=None, dsn=None):
-        """The pipeline `once` from the topic, started."""
+    def begin(self, path="once.yaml", count=None, group=None, member=None, script="", server=None, dsn=None):
+        """The pipeline `once` from the topic, which is filled first where a count is given; started."""
+        if count:
+            self.topic_name = self.topic(3)
+            self.fill(self.topic_name, count)
         self.pipeline(path, f'''
             pipeline: once
             data_dir: {path}.state
@@ -120,9 +117,9 @@ class Refusing(Once):
 
     def test_11_one_bad_row_exactly_once(self):
         """Only the server knows it; the rest of its transaction stays."""
-        count, bad = self.filled(3_000), 617
+        count, bad = 3_000, 617
         self.server.sql(f"CREATE TABLE {self.table} (n bigint CHECK (n <> {bad}), k text)")
-        run = self.begin()
+        run = self.begin(count=count)
         run.wait_for(lambda: self.stored() >= count - 1, 120, "all others are stored")
         run.stop()
         self.judge(oracle.of_table(self.server.sql(f"SELECT n FROM {self.table}")), set(range(count)) - {bad})
@@ -136,8 +133,8 @@ class Second(Once):
 
     def test_32_stopped_beyond_its_session_exactly_once(self):
         """What it had under way when it was stopped, the second does; when it wakes up, nothing of it is added."""
-        count = self.filled(40_000)
-        first = self.begin("first.yaml", script="for i = 1, 50000 do end")
+        count = 40_000
+        first = self.begin("first.yaml", count=count, script="for i = 1, 50000 do end")
         first.wait_for(lambda: self.stored() > 500, 60, "rows arrive")
         first.process.send_signal(signal.SIGSTOP)
         try:
