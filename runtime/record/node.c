@@ -167,13 +167,14 @@ static pl_status note_members(pl_tree *tree, uint32_t holder, bool object, uint3
     return PL_OK;
 }
 
+typedef uint16_t entry_lanes __attribute__((vector_size(8)));
 typedef uint32_t wide_lanes __attribute__((vector_size(16)));
 
 /* A node's first half is its entry, widened. */
 static inline void note_entry(pl_tree_node *node, const pl_tree_source *source, uint32_t at, uint32_t holder,
                               uint16_t number)
 {
-    pl_shape_lanes noted;
+    entry_lanes noted;
     memcpy(&noted, &source->outline[at], sizeof noted);
     const wide_lanes place = __builtin_convertvector(noted, wide_lanes), rest = {at, holder, 0, 0};
     memcpy(&node->key_at, &place, sizeof place);

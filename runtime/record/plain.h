@@ -114,6 +114,15 @@ static inline uint64_t pl_eight(const char *at)
 /* A number lies within brackets here, so that something that is no digit follows. */
 static inline const char *pl_behind_digits(const char *at)
 {
+#ifdef __SSE2__
+    const __m128i zero = _mm_set1_epi8('0'), nine = _mm_set1_epi8(9);
+    for (;; at += sizeof zero) {
+        __m128i digits = _mm_sub_epi8(_mm_loadu_si128((const __m128i *)(const void *)at), zero);
+        unsigned others = 0xFFFFu ^ (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(digits, nine), digits));
+        if (others)
+            return at + __builtin_ctz(others);
+    }
+#else
     const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
     for (;; at += 8) {
         uint64_t digits = pl_eight(at) ^ '0' * ones; /* above 9: it is none */
@@ -121,6 +130,7 @@ static inline const char *pl_behind_digits(const char *at)
         if (others)
             return at + __builtin_ctzll(others) / 8;
     }
+#endif
 }
 
 /* Behind the number that begins at `at`; NULL: there is none, or none that is certainly right and finite. */

@@ -7,7 +7,7 @@
 /* Where misses outweigh it is only tried now and then, at last with one text of REST_MAX + 1. */
 enum { MISSES_FREE = 8, MISSES_MAX = MISSES_FREE + 6, REST_MAX = 63, PADDING = 16 /* bytes */ };
 
-_Static_assert(sizeof(pl_shape_lanes) == sizeof(pl_outline_entry), "an entry is four fields of 16 bits");
+_Static_assert(sizeof(uint64_t) == sizeof(pl_outline_entry), "an entry is one number");
 
 void pl_shape_release(pl_shape *shape)
 {
@@ -25,7 +25,7 @@ static inline const char *behind_scalar(const char *at, const char *end)
 {
     if (*at == '"') {
         at = pl_plain_run(at + 1, end);
-        return at < end && *at == '"' ? at + 1 : NULL;
+        return *at == '"' ? at + 1 : NULL; /* it may be one behind the end: the caller sees to that */
     }
     return (unsigned char)(*at - '0') < 10 || *at == '-' ? pl_plain_number(at) : pl_plain_word(at);
 }
@@ -42,41 +42,70 @@ static inline void close_container(const container *open, uint32_t shift)
     open->entry->len = (uint16_t)(open->end + shift - open->entry->at);
 }
 
+static inline uint64_t as_number(pl_outline_entry entry)
+{
+    uint64_t number;
+    memcpy(&number, &entry, sizeof number);
+    return number;
+}
+
+static inline bool same_front(const char *at, const pl_shape_step *step)
+{
+#ifdef __SSE2__
+    const __m128i there = _mm_loadu_si128((const __m128i *)(const void *)at);
+    const __m128i wanted = _mm_loadu_si128((const __m128i *)(const void *)step->front);
+    return ((unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(there, wanted)) | step->unasked) == 0xFFFFu;
+#else
+    return memcmp(at, step->front, step->between < PL_SHAPE_FRONT ? step->between : PL_SHAPE_FRONT) == 0;
+#endif
+}
+
+/* The same of all behind the front. */
+static inline bool same_back(const char *at, const char *end, const char *model, const pl_shape_step *step)
+{
+    return step->between <= PL_SHAPE_FRONT ||
+           (end - at > step->between && pl_same_padded(at + PL_SHAPE_FRONT, model + step->from + PL_SHAPE_FRONT,
+                                                       (size_t)step->between - PL_SHAPE_FRONT));
+}
+
 /* What lies at N of the learned text lies at N + shift in this one; the shift changes with each scalar. */
 static pl_shape_match compare(const pl_shape *shape, pl_str text, pl_outline_entry *entry)
 {
-    const char *const model = learned_text(shape), *const end = text.ptr + text.len, *at = text.ptr, *learned = model;
-    const uint32_t model_len = shape->len;
+    const char *const model = learned_text(shape), *const end = text.ptr + text.len, *at = text.ptr;
     container open[PL_JSON_DEPTH_MAX + 1];
-    uint32_t depth = 0, shift = 0;
-    if (text.len == 0 || end[-1] != model[model_len - 1]) /* a bracket or space: numbers end before it */
+    uint32_t depth = 0, from = 0; /* the end of the scalar before, in the learned text */
+    uint64_t shift = 0;
+    if (text.len == 0 || end[-1] != model[shape->len - 1]) /* a bracket or space: numbers end before it */
         return PL_SHAPE_OTHER;
     for (const pl_shape_step *step = shape->step, *last = step + shape->count; step < last; step++, entry++) {
-        for (uint32_t i = step->closes; i > 0; i--)
-            close_container(&open[--depth], shift);
-        const uint16_t by = (uint16_t)shift;
-        const pl_shape_lanes moved = step->model + (step->moves & (pl_shape_lanes){by, by, by, by});
-        memcpy(entry, &moved, sizeof moved);
-        if (step->container) {
-            open[depth++] = (container){entry, step->end};
-            continue;
+        uint64_t noted = step->model + step->moves * shift;
+        if (!step->plain) {
+            for (uint32_t i = step->closes; i > 0; i--)
+                close_container(&open[--depth], (uint32_t)shift);
+            if (step->container) {
+                memcpy(entry, &noted, sizeof noted);
+                open[depth++] = (container){entry, step->end};
+                continue;
+            }
+            if (!same_back(at, end, model, step))
+                return PL_SHAPE_OTHER;
         }
-        const size_t between = step->between;
-        if ((size_t)(end - at) <= between || !pl_same_padded(at, learned, between))
+        const char *const scalar = at + step->between;
+        if (!same_front(at, step) || scalar >= end)
             return PL_SHAPE_OTHER;
-        const char *const scalar = at + between;
         at = behind_scalar(scalar, end);
         if (!at || at > end)
             return PL_SHAPE_DOUBTED;
-        entry->len = (uint16_t)(at - scalar);
-        learned = model + step->end;
-        shift = (uint32_t)(at - text.ptr) - step->end;
+        noted += as_number((pl_outline_entry){.len = 1}) * (uint64_t)(at - scalar);
+        memcpy(entry, &noted, sizeof noted);
+        from = step->end;
+        shift = (uint64_t)(at - text.ptr) - from;
     }
-    const size_t left = (size_t)(model + model_len - learned);
-    if ((size_t)(end - at) != left || !pl_same_padded(at, learned, left))
+    const size_t left = shape->len - from;
+    if ((size_t)(end - at) != left || !pl_same_padded(at, model + from, left))
         return PL_SHAPE_OTHER;
     while (depth > 0)
-        close_container(&open[--depth], shift);
+        close_container(&open[--depth], (uint32_t)shift);
     return PL_SHAPE_SAME;
 }
 
@@ -107,21 +136,28 @@ pl_shape_match pl_shape_try(pl_shape *shape, pl_str text, pl_outline_entry *entr
 /* Notes what compare goes by. */
 static void note_steps(pl_shape_step *step, const char *text, const pl_outline_entry *entry, uint32_t count)
 {
-    const uint16_t all = UINT16_MAX;
     uint32_t open[PL_JSON_DEPTH_MAX + 1], depth = 0, from = 0; /* ends of containers, and of the scalar before */
     for (uint32_t i = 0; i < count; i++, step++, entry++) {
         const uint16_t end = (uint16_t)(entry->at + entry->len);
         const bool container = text[entry->at] == '{' || text[entry->at] == '[';
-        *step = (pl_shape_step){.moves = {entry->key_at ? all : 0, 0, all, 0}, .end = end, .container = container};
-        memcpy(&step->model, entry, sizeof *entry);
+        *step = (pl_shape_step){.model = as_number(*entry),
+                                .moves = as_number((pl_outline_entry){.key_at = entry->key_at > 0, .at = 1}),
+                                .from = (uint16_t)from,
+                                .end = end,
+                                .container = container};
         for (; depth > 0 && open[depth - 1] <= entry->at; depth--)
             step->closes++;
         if (container) {
             open[depth++] = end;
-        } else {
-            step->between = (uint16_t)(entry->at - from);
-            from = end;
+            continue;
         }
+        step->model -= as_number((pl_outline_entry){.len = entry->len});
+        step->between = (uint16_t)(entry->at - from);
+        const uint32_t front = step->between < PL_SHAPE_FRONT ? step->between : PL_SHAPE_FRONT;
+        memcpy(step->front, text + from, front);
+        step->unasked = (uint16_t)(0xFFFFu << front);
+        step->plain = step->closes == 0 && step->between <= PL_SHAPE_FRONT;
+        from = end;
     }
 }
 

@@ -7,15 +7,20 @@
 
 enum { PL_SHAPE_TEXT_MAX = 4096 }; /* bytes of a text that one is learned from */
 
-typedef uint16_t pl_shape_lanes __attribute__((vector_size(8))); /* as the fields of a pl_outline_entry */
+enum { PL_SHAPE_FRONT = 16 };
 
-typedef struct pl_shape_step { /* an entry of the learned outline */
-    pl_shape_lanes model;
-    pl_shape_lanes moves; /* all ones in the fields that move with what stands before */
-    uint16_t between;     /* of a scalar: bytes from the scalar before to it */
-    uint16_t end;         /* of the value */
-    uint8_t closes;       /* containers that end between the entry before and it */
+typedef struct pl_shape_step {  /* an entry of the learned outline */
+    char front[PL_SHAPE_FRONT]; /* of a scalar: what stands between the scalar before and it, or the first bytes of that
+                                 */
+    uint64_t model;   /* the entry, a scalar's without its length, as one number: sums of entries are entries */
+    uint64_t moves;   /* 1 in the fields that move with what stands before */
+    uint16_t unasked; /* a bit for each byte of `front` that is not used */
+    uint16_t between; /* bytes from the scalar before to it */
+    uint16_t from;    /* end of the scalar before */
+    uint16_t end;     /* of the value */
+    uint8_t closes;   /* containers that end between the entry before and it */
     bool container;
+    bool plain; /* a scalar, closes none, and `front` is all that stands between */
 } pl_shape_step;
 
 typedef struct pl_shape {
