@@ -177,12 +177,12 @@ static pl_status value_of(pl_document *document, uint32_t node, pl_value *value,
     return PL_OK;
 }
 
-pl_status pl_document_field(pl_document *document, pl_str name, pl_value *value, pl_error *error)
+/* A member of the root of a document that has a tree, or needs one. */
+static __attribute__((noinline)) pl_status field_of_tree(pl_document *document, pl_str name, pl_value *value,
+                                                         pl_error *error)
 {
     uint32_t holder, node;
     pl_tree_box *box;
-    if (pl_document_is_flat(document))
-        return pl_flat_get(document, name, value);
     pl_status status = pl_document_ready(document, error);
     if (status != PL_OK)
         return status;
@@ -192,6 +192,12 @@ pl_status pl_document_field(pl_document *document, pl_str name, pl_value *value,
     if (status == PL_OK)
         status = pl_tree_member(&document->tree, box, name, &node);
     return status == PL_OK ? value_of(document, node, value, error) : status;
+}
+
+pl_status pl_document_field(pl_document *document, pl_str name, pl_value *value, pl_error *error)
+{
+    return pl_document_is_flat(document) ? pl_flat_get(document, name, value)
+                                         : field_of_tree(document, name, value, error);
 }
 
 pl_status pl_document_step(pl_document *document, const pl_path *path, uint32_t step, uint32_t *node, pl_error *error)

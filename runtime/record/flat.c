@@ -35,12 +35,13 @@ bool pl_flat_begin(pl_document *document)
     return true;
 }
 
-/* 1 + the place among the source's members, whatever became of it; 0: it is not there. */
-static inline uint32_t number_of(pl_document *document, pl_str name)
+/* Where a key stands among the source's members, whatever became of them. Once, for all that ask: the code of a worker
+ * is to be small. */
+static __attribute__((noinline)) const pl_known_place *place_of(pl_document *document, pl_str name)
 {
-    const pl_known_place *place = pl_known_place_of(&document->tree.known, name);
-    return place ? place->number
-                 : pl_known_find(&document->tree.known, document->source.text.ptr, document->source.outline, name);
+    pl_known *known = &document->tree.known;
+    const pl_known_place *place = pl_known_place_of(known, name);
+    return place ? place : pl_known_find(known, document->source.text.ptr, document->source.outline, name);
 }
 
 /* The edit of a member of the source; NULL: there is none. */
@@ -68,17 +69,24 @@ static pl_flat_edit *added_of(pl_document *document, pl_str name)
     return NULL;
 }
 
+/* As it stands in the source: a string is one without escapes. */
+static inline pl_status source_value(const pl_document *document, uint32_t member, pl_value *value)
+{
+    const pl_outline_entry *entry = entry_of(document, member);
+    const char *raw = document->source.text.ptr + entry->at;
+    if (*raw != '"')
+        return pl_raw_value((pl_str){raw, entry->len}, entry->at, value, NULL);
+    value->type = PL_STR;
+    value->as.s = (pl_str){raw + 1, entry->len - 2u};
+    return PL_OK;
+}
+
 pl_status pl_flat_get(pl_document *document, pl_str name, pl_value *value)
 {
-    uint32_t number = number_of(document, name);
-    const pl_flat_edit *edit = NULL;
-    if (number > 0) {
-        edit = change_of(&document->flat, number - 1);
-        if (!edit) {
-            const pl_outline_entry *entry = entry_of(document, number - 1);
-            return pl_raw_value((pl_str){document->source.text.ptr + entry->at, entry->len}, entry->at, value, NULL);
-        }
-    }
+    const uint32_t number = place_of(document, name)->number;
+    const pl_flat_edit *edit = number > 0 ? change_of(&document->flat, number - 1) : NULL;
+    if (number > 0 && !edit)
+        return source_value(document, number - 1, value);
     if (!edit || edit->gone)
         edit = added_of(document, name);
     if (!edit)
@@ -87,44 +95,51 @@ pl_status pl_flat_get(pl_document *document, pl_str name, pl_value *value)
     return PL_OK;
 }
 
-/* Writes the JSON of a string, decimal or other scalar behind what was written; NULL: none of this form. */
-static char *write_value(char *to, const char *end, pl_value *value)
+/* Each of these writes JSON at `to`, and where that is the value's own text points it there. What is behind it; NULL:
+ * it is not of this form, or there is no room. */
+static char *write_string(char *to, const char *end, pl_value *value)
 {
     const size_t len = value->as.s.len;
-    pl_buf out;
-    switch (value->type) {
-    case PL_STR:
-        if (len + 2 > (size_t)(end - to))
-            return NULL;
-        *to++ = '"';
-        if (len > 0)
-            memcpy(to, value->as.s.ptr, len);
-        to[len] = '"';
-        value->as.s.ptr = to;
-        return pl_plain_run(to, to + len) == to + len ? to + len + 1 : NULL;
-    case PL_DECIMAL:
-        if (len >= (size_t)(end - to))
-            return NULL;
-        if (len > 0)
-            memcpy(to, value->as.s.ptr, len);
-        to[len] = '\0';
-        value->as.s.ptr = to;
-        return pl_plain_number(to) == to + len ? to + len : NULL;
-    case PL_FLOAT:
-        if (!__builtin_isfinite(value->as.f))
-            return NULL;
-        break;
-    case PL_NIL:
-    case PL_BOOL:
-    case PL_INT:
-    case PL_TIME:
-        break;
-    default:
+    if (len + 2 > (size_t)(end - to))
         return NULL;
-    }
-    out = (pl_buf){.data = to, .capacity = (size_t)(end - to), .max = (size_t)(end - to) - 1};
+    *to++ = '"';
+    if (len > 0)
+        memcpy(to, value->as.s.ptr, len);
+    to[len] = '"';
+    value->as.s.ptr = to;
+    return pl_plain_run(to, to + len) == to + len ? to + len + 1 : NULL;
+}
+
+static char *write_decimal(char *to, const char *end, pl_value *value)
+{
+    const size_t len = value->as.s.len;
+    if (len >= (size_t)(end - to))
+        return NULL;
+    if (len > 0)
+        memcpy(to, value->as.s.ptr, len);
+    to[len] = '\0';
+    value->as.s.ptr = to;
+    return pl_plain_number(to) == to + len ? to + len : NULL;
+}
+
+static char *write_bare(char *to, const char *end, const pl_value *value)
+{
+    pl_buf out = {.data = to, .capacity = (size_t)(end - to), .max = (size_t)(end - to) - 1};
+    bool bare = value->type == PL_NIL || value->type == PL_BOOL || value->type == PL_INT || value->type == PL_TIME ||
+                (value->type == PL_FLOAT && __builtin_isfinite(value->as.f));
+    if (!bare)
+        return NULL;
     pl_encode_checked(&out, value);
     return pl_buf_failed(&out) ? NULL : to + out.len;
+}
+
+static inline char *write_value(char *to, const char *end, pl_value *value)
+{
+    if (to >= end)
+        return NULL;
+    if (value->type == PL_STR)
+        return write_string(to, end, value);
+    return value->type == PL_DECIMAL ? write_decimal(to, end, value) : write_bare(to, end, value);
 }
 
 /* The edit that a member of the source has, or one that it gets now; NULL: there are too many. */
@@ -144,7 +159,7 @@ static pl_flat_edit *change_for(pl_flat *flat, uint32_t member)
 static pl_flat_edit *add_for(pl_document *document, pl_str name)
 {
     pl_flat *flat = &document->flat;
-    pl_flat_edit *edit = added_of(document, name);
+    pl_flat_edit *edit = flat->added > 0 ? added_of(document, name) : NULL;
     if (edit || flat->added == PL_FLAT_EDITS_MAX)
         return edit;
     edit = &flat->add[flat->added++];
@@ -157,19 +172,19 @@ bool pl_flat_set(pl_document *document, pl_str name, const pl_value *value)
 {
     pl_flat *flat = &document->flat;
     const pl_known *known = &document->tree.known;
-    const uint32_t number = number_of(document, name);
+    const pl_known_place *place = place_of(document, name);
+    const uint32_t number = place->number;
     const pl_flat_edit *there = number > 0 ? change_of(flat, number - 1) : NULL;
     const bool added = number == 0 || (there && there->gone);
     char *const start = flat->text + flat->used, *const end = flat->text + PL_FLAT_TEXT_MAX, *at = start;
     pl_value kept = *value;
     if (added) {
-        const pl_known_place *place = pl_known_place_of(known, name);
-        if (!place || !place->plain || (size_t)(end - at) <= sizeof place->text)
+        if (!place->plain || (size_t)(end - at) <= sizeof place->text)
             return false;
         memcpy(at, place->text, sizeof place->text); /* more than there is: of a size that is known it is quicker */
         at += (size_t)known->before + place->len + known->behind;
     }
-    at = at < end ? write_value(at, end, &kept) : NULL;
+    at = write_value(at, end, &kept);
     pl_flat_edit *edit = !at ? NULL : added ? add_for(document, name) : change_for(flat, number - 1);
     if (!edit)
         return false;
@@ -184,7 +199,7 @@ bool pl_flat_set(pl_document *document, pl_str name, const pl_value *value)
 pl_status pl_flat_remove(pl_document *document, pl_str name)
 {
     pl_flat *flat = &document->flat;
-    const uint32_t number = number_of(document, name);
+    const uint32_t number = place_of(document, name)->number;
     pl_flat_edit *edit = number > 0 ? change_of(flat, number - 1) : NULL;
     if (number > 0 && !(edit && edit->gone)) {
         if (flat->gone + 1 == document->tree.known.count) /* nothing that stays would show where things stand */

@@ -48,20 +48,18 @@ void pl_known_learn(pl_known *known, uint64_t shape, const char *text, const pl_
         text[entry->at] == '{' && known->count > 0 && all_differ(known, text, entry) && learn_style(known, text, entry);
 }
 
-static void note_place(pl_known *known, pl_str key, uint32_t number)
+static void note_place(const pl_known *known, pl_str key, uint32_t number, pl_known_place *place)
 {
-    pl_known_place *place = &known->place[pl_known_slot(key)];
-    *place = (pl_known_place){.number = (uint16_t)number, .len = (uint8_t)key.len};
+    *place = (pl_known_place){.number = (uint16_t)number, .len = (uint8_t)key.len, .plain = true};
     memcpy(place->text, known->style, known->before);
     memcpy(place->text + known->before, key.ptr, key.len);
     memcpy(place->text + known->before + key.len, known->style + known->before, known->behind);
-    place->plain = true;
     for (size_t i = 0; i < key.len; i++)
         place->plain =
             place->plain && key.ptr[i] >= ' ' && key.ptr[i] <= '~' && key.ptr[i] != '"' && key.ptr[i] != '\\';
 }
 
-uint32_t pl_known_find(pl_known *known, const char *text, const pl_outline_entry *entry, pl_str key)
+const pl_known_place *pl_known_find(pl_known *known, const char *text, const pl_outline_entry *entry, pl_str key)
 {
     uint32_t number = known->count;
     for (; number > 0; number--) {
@@ -69,7 +67,11 @@ uint32_t pl_known_find(pl_known *known, const char *text, const pl_outline_entry
         if (member->key_len == key.len && pl_same_bytes(text + member->key_at, key.ptr, key.len))
             break;
     }
-    if (key.len > 0 && key.len <= PL_KNOWN_KEY_MAX)
-        note_place(known, key, number);
-    return number;
+    if (key.len == 0 || key.len > PL_KNOWN_KEY_MAX) {
+        known->unnoted.number = (uint16_t)number;
+        return &known->unnoted;
+    }
+    pl_known_place *place = &known->place[pl_known_slot(key)];
+    note_place(known, key, number, place);
+    return place;
 }

@@ -25,13 +25,13 @@ typedef struct pl_known {
     char style[PL_KNOWN_STYLE_MAX]; /* the two, one behind the other */
     uint8_t entry[PL_OUTLINE_ENTRIES_MAX]; /* each member's number in the outline */
     pl_known_place place[PL_KNOWN_PLACES];
+    pl_known_place unnoted; /* of a key that is too long, or empty: its number */
 } pl_known;
 
 /* Of a text of the shape and its outline; the root is an object or array. */
 void pl_known_learn(pl_known *known, uint64_t shape, const char *text, const pl_outline_entry *entry, uint32_t count);
-/* 1 + the place of a key among the members, which are distinct; 0: it is not there. Notes it, where it is not too long.
- */
-uint32_t pl_known_find(pl_known *known, const char *text, const pl_outline_entry *entry, pl_str key);
+/* The place of any key, of which all members differ. Good until the next one is looked for. */
+const pl_known_place *pl_known_find(pl_known *known, const char *text, const pl_outline_entry *entry, pl_str key);
 
 /* Where the place of a key of 1 to PL_KNOWN_KEY_MAX bytes is noted; it may hold another key's. */
 static inline uint32_t pl_known_slot(pl_str key)
@@ -39,7 +39,7 @@ static inline uint32_t pl_known_slot(pl_str key)
     unsigned ends = (unsigned char)key.ptr[0] * 5u + (unsigned char)key.ptr[key.len - 1] * 3u;
     return (uint32_t)(ends + key.len) % PL_KNOWN_PLACES;
 }
-/* The place of a key that was asked for before; NULL: it has to be found. Good until the next one is. */
+/* As pl_known_find, of a key that was asked for before; NULL: it has to be found. */
 static inline const pl_known_place *pl_known_place_of(const pl_known *known, pl_str key)
 {
     if (key.len == 0 || key.len > PL_KNOWN_KEY_MAX)

@@ -392,7 +392,7 @@ pl_status pl_tree_find(pl_tree *tree, const pl_tree_box *box, pl_str key, uint32
     if (box->mask)
         return member_by_table(tree, box, key, node);
     if (box->known) {
-        uint32_t place = pl_known_find(&tree->known, tree->source[0].text.ptr, tree->source[0].outline, key);
+        uint32_t place = pl_known_find(&tree->known, tree->source[0].text.ptr, tree->source[0].outline, key)->number;
         *node = box->first + place - 1;
         return place && !(tree->node[*node].flags & PL_NODE_GONE) ? PL_OK : added_member(tree, box, key, node);
     }

@@ -195,14 +195,9 @@ static bool encode_there(pl_document *document, pl_arena *arena, pl_str *payload
     return done;
 }
 
-pl_status pl_document_encode(pl_document *document, pl_arena *arena, pl_str *payload, pl_error *error)
+static __attribute__((noinline)) pl_status encode_tree(pl_document *document, pl_arena *arena, pl_str *payload,
+                                                       pl_error *error)
 {
-    if (!document->touched) {
-        *payload = document->payload;
-        return PL_OK;
-    }
-    if (document->flat.on && pl_flat_encode(document, arena, payload))
-        return PL_OK;
     pl_status status = pl_document_ready(document, error);
     if (status != PL_OK)
         return status;
@@ -223,4 +218,14 @@ pl_status pl_document_encode(pl_document *document, pl_arena *arena, pl_str *pay
         return pl_tree_no_memory(error);
     *payload = copy;
     return PL_OK;
+}
+
+pl_status pl_document_encode(pl_document *document, pl_arena *arena, pl_str *payload, pl_error *error)
+{
+    if (!document->touched) {
+        *payload = document->payload;
+        return PL_OK;
+    }
+    return document->flat.on && pl_flat_encode(document, arena, payload) ? PL_OK
+                                                                         : encode_tree(document, arena, payload, error);
 }
