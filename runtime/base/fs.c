@@ -67,12 +67,17 @@ static size_t read_step(int fd)
 
 pl_status pl_fs_read(const char *path, pl_buf *out, pl_error *error)
 {
+    return pl_fs_read_from(path, 0, out, error);
+}
+
+pl_status pl_fs_read_from(const char *path, int64_t offset, pl_buf *out, pl_error *error)
+{
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? PL_END : fail(error, "read", path);
-    pl_status status = PL_OK;
+    pl_status status = offset && lseek(fd, offset, SEEK_SET) < 0 ? fail(error, "read", path) : PL_OK;
     size_t most = read_step(fd);
-    for (;;) {
+    while (status == PL_OK) {
         size_t room = out->max - out->len;
         char over;
         if (room == 0) { /* only the end of the file may follow */

@@ -8,6 +8,8 @@
 pl_status pl_fs_mkdirs(const char *path, pl_error *error);
 /* Whole file into buf (appended); PL_END when there is no such file. */
 pl_status pl_fs_read(const char *path, pl_buf *out, pl_error *error);
+/* The same from a byte of it on. */
+pl_status pl_fs_read_from(const char *path, int64_t offset, pl_buf *out, pl_error *error);
 /* Replaces path atomically: temporary file 0600, fsync, rename, fsync of the folder. */
 pl_status pl_fs_replace(const char *path, pl_str content, pl_error *error);
 /* Takes an exclusive lock on path (created 0600), held until the process ends or pl_fs_unlock.

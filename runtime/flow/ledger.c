@@ -4,9 +4,10 @@
 #include <fcntl.h>
 #include <flow/ledger.h>
 #include <inttypes.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { LINE_BYTES = 33, FILE_MAX_BYTES = 4 * PL_LEDGER_KEPT * LINE_BYTES };
+enum { LINE_BYTES = 33, KEPT_BYTES = PL_LEDGER_KEPT * LINE_BYTES, READ_MAX_BYTES = 2 * KEPT_BYTES };
 
 typedef struct slot {
     pl_letter_key key;
@@ -94,19 +95,19 @@ static pl_status take_lines(pl_ledger *ledger, pl_str text, pl_error *error)
     return PL_OK;
 }
 
+/* One run may write any number of lines: of a file that is too long the end is kept. */
 static pl_status load(pl_ledger *ledger, pl_error *error)
 {
-    pl_buf text = PL_BUF(FILE_MAX_BYTES);
-    pl_status status = pl_fs_read(ledger->path, &text, error);
-    pl_str whole = pl_buf_str(&text);
-    if (status == PL_OK && whole.len > 2 * (size_t)PL_LEDGER_KEPT * LINE_BYTES) {
-        size_t cut = whole.len - (size_t)PL_LEDGER_KEPT * LINE_BYTES;
-        whole = (pl_str){whole.ptr + cut, whole.len - cut};
-        status = pl_fs_replace(ledger->path, whole, error);
-    }
+    pl_buf text = PL_BUF(READ_MAX_BYTES);
+    struct stat info;
+    bool cut = stat(ledger->path, &info) == 0 && info.st_size > READ_MAX_BYTES;
+    pl_status status = pl_fs_read_from(ledger->path, cut ? info.st_size - KEPT_BYTES : 0, &text, error);
+    pl_str lines = pl_buf_str(&text);
+    if (status == PL_OK && cut)
+        status = pl_fs_replace(ledger->path, lines, error);
     if (status == PL_OK)
-        status = take_lines(ledger, whole, error);
-    bool torn = status == PL_OK && whole.len && whole.ptr[whole.len - 1] != '\n';
+        status = take_lines(ledger, lines, error);
+    bool torn = status == PL_OK && lines.len && lines.ptr[lines.len - 1] != '\n';
     pl_buf_release(&text);
     if (status == PL_FAILED)
         return PL_FAILED;

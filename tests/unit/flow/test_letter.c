@@ -1,6 +1,7 @@
 /* Dead letters read back: as records with headers, and as the file sink's lines. */
 #include "support.h"
 
+#include <fcntl.h>
 #include <flow/ledger.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -241,6 +242,31 @@ static void the_ledger_forgets_the_oldest(void **state)
     (void)unlink(path);
 }
 
+/* Put back by one long run: more than is ever read at once. */
+static void the_ledger_reads_the_end_of_a_large_file(void **state)
+{
+    desk *d = *state;
+    char path[] = "/tmp/plumbline-ledger-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, (off_t)5 * PL_LEDGER_KEPT * 33), 0); /* a hole, for lines long past */
+    assert_true(lseek(fd, 0, SEEK_END) > 0);
+    assert_int_equal(dprintf(fd, "\n%016x%016x\n", 7, 8), 34);
+    for (int opened = 0; opened < 2; opened++) { /* the second time it is the short one */
+        pl_ledger *ledger = pl_ledger_open(path, &d->error);
+        if (!ledger)
+            fail_msg("%s", d->error.message);
+        assert_true(knows(ledger, 7, 8));
+        assert_int_equal(pl_ledger_write(ledger, &(pl_letter_key){9, 9}, 1, &d->error), PL_OK);
+        pl_ledger_close(&ledger);
+    }
+    (void)close(fd);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(lseek(fd, 0, SEEK_END) == (PL_LEDGER_KEPT + 2) * 33);
+    (void)close(fd);
+    (void)unlink(path);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_desk, close_desk)
@@ -253,6 +279,7 @@ int main(void)
         TEST(a_letter_without_id_has_a_key_of_its_text),
         TEST(the_ledger_knows_what_was_written),
         TEST(the_ledger_forgets_the_oldest),
+        TEST(the_ledger_reads_the_end_of_a_large_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
