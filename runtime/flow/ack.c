@@ -23,15 +23,6 @@ pl_ack *pl_ack_block_add(pl_ack_block *block, struct pl_stage *source, uint64_t 
     return ack;
 }
 
-bool pl_ack_block_idle(const pl_ack_block *block)
-{
-    pl_outcome ignored;
-    for (uint32_t i = 0; i < block->count; i++)
-        if (!pl_ack_settled(&block->acks[i], &ignored))
-            return false;
-    return true;
-}
-
 void pl_ack_add(pl_ack *ack, uint32_t references)
 {
     if (ack && references)

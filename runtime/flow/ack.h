@@ -37,7 +37,7 @@ typedef struct pl_ack {
 
 /* The acks of one source batch, in one piece of memory. Owned by the source stage, counted by it alone. */
 typedef struct pl_ack_block {
-    struct pl_ack_block *next; /* in the list of blocks given up by a closed lane */
+    struct pl_ack_block *next; /* in a list of the source's */
     uint32_t count, capacity, popped;
     pl_ack acks[];
 } pl_ack_block;
@@ -45,8 +45,6 @@ typedef struct pl_ack_block {
 pl_ack_block *pl_ack_block_new(uint32_t capacity); /* NULL: no memory */
 /* One more input with one reference, held by the caller; the block has room for it. */
 pl_ack *pl_ack_block_add(pl_ack_block *block, struct pl_stage *source, uint64_t position);
-/* True when no reference and no hold is left on any ack of the block. */
-bool pl_ack_block_idle(const pl_ack_block *block);
 
 void pl_ack_add(pl_ack *ack, uint32_t references); /* NULL allowed, as everywhere here */
 /* Drops one reference. The source of an input that is now settled is marked, not woken: whoever dropped references

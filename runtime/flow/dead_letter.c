@@ -91,6 +91,7 @@ void pl_dead_letter_add(pl_stage *stage, const pl_record *record, const pl_dead_
         .time_unix_ns = record->time_unix_ns,
         .position = record->position,
         .lane = record->lane,
+        .flags = record->flags & PL_RECORD_MADE,
         .ack = record->ack,
     };
     letter->headers = headers_of(stage, arena, record, why, &letter->header_count);

@@ -64,8 +64,10 @@ bool pl_lanes_gave_up_all(const pl_lanes *lanes, const pl_ack *ack)
 {
     if (atomic_load_explicit(&lanes->abandoned, memory_order_relaxed) == 0)
         return false;
-    if (ack->source)
-        return pl_lane_gave_up(lanes, ack->lane, ack);
+    if (ack->source) {
+        const pl_lane *lane = pl_lane_at(lanes, ack->lane);
+        return lane && atomic_load(&lane->abandoned);
+    }
     for (uint32_t i = 0; i < ack->parent_count; i++)
         if (!pl_lanes_gave_up_all(lanes, ack->parents[i]))
             return false;
@@ -100,4 +102,12 @@ pl_ack *pl_lane_pop(pl_lane *lane, pl_outcome *outcome)
     lane->head = (lane->head + 1) & (lane->capacity - 1);
     lane->count--;
     return ack;
+}
+
+bool pl_lane_is_preceded(const pl_lane *lane)
+{
+    for (const pl_lane *before = lane->before; before; before = before->before)
+        if (before->count)
+            return true;
+    return false;
 }

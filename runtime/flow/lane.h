@@ -4,6 +4,7 @@
 #include <flow/ack.h>
 #include <plumbline/plugin.h>
 #include <pthread.h>
+#include <record/record.h>
 
 enum { PL_LANES_MAX = 65536, PL_LANE_NONE = 0 };
 
@@ -21,6 +22,7 @@ typedef struct pl_lane {
     size_t head, count, capacity;
     uint64_t settled_position; /* UINT64_MAX: none yet */
     bool settled_any, commit_due;
+    struct pl_lane *before; /* one of the same name that was given up, and may still have inputs out; NULL: none */
     bool listed;            /* in the source's list of lanes that have something out */
     bool news;              /* in the source's list of lanes that the batch being built has to mark */
     bool at_end;            /* nothing more will be handed over: its next mark says so */
@@ -43,22 +45,33 @@ pl_lane *pl_lane_open(pl_lanes *lanes, uint32_t source_rank, pl_str name);
 pl_lane *pl_lane_at(const pl_lanes *lanes, uint32_t index);
 
 void pl_lane_abandon(pl_lanes *lanes, pl_lane *lane);
-/* [any] Whether an input, or what came of it, is for nobody any more: of no use to go on with it. What came of several
- * inputs (a group) never is, for the others may be of lanes that are open. */
-static inline bool pl_lane_gave_up(const pl_lanes *lanes, uint32_t index, const pl_ack *ack)
+/* [any] Whether an input, or what came of it, is of a lane that was given up: whoever reads that next has it again.
+ * What came of several inputs (a group) never is, for the others may be of lanes that are open. */
+static inline bool pl_lane_gave_up(const pl_lanes *lanes, const pl_record *record)
 {
-    if (atomic_load_explicit(&lanes->abandoned, memory_order_relaxed) == 0 || !ack || !ack->source)
+    if (atomic_load_explicit(&lanes->abandoned, memory_order_relaxed) == 0 || !record->ack || !record->ack->source)
         return false;
-    const pl_lane *lane = pl_lane_at(lanes, index);
+    const pl_lane *lane = pl_lane_at(lanes, record->lane);
     return lane && atomic_load_explicit(&lane->abandoned, memory_order_relaxed);
 }
 
-/* [any] The same of an input or a group: whether every input that it stands for is of a lane that was given up. The
- * caller holds a reference. */
+/* [any] The same of what no script has seen: it is of no use to go on with it. What a script made of an input is to be
+ * delivered: when the input comes again, perhaps to this very process, a script that remembers it makes nothing of it.
+ */
+static inline bool pl_lane_lets_go(const pl_lanes *lanes, const pl_record *record)
+{
+    return !(record->flags & PL_RECORD_MADE) && pl_lane_gave_up(lanes, record);
+}
+
+/* [any] Of an input or a group: whether every input that it stands for is of a lane that was given up. The caller holds
+ * a reference. */
 bool pl_lanes_gave_up_all(const pl_lanes *lanes, const pl_ack *ack);
 
 /* The source stage's own side. */
 bool pl_lane_push(pl_lane *lane, pl_ack *ack); /* false: no memory */
 /* Takes the oldest input if it is settled; NULL: none is. */
 pl_ack *pl_lane_pop(pl_lane *lane, pl_outcome *outcome);
+/* Whether a lane of the same name, given up before this one was opened, still has inputs out. What was read again may
+ * be settled while what a script made of it the first time is not. */
+bool pl_lane_is_preceded(const pl_lane *lane);
 #endif

@@ -71,7 +71,7 @@ static bool wanted(pl_sink_stage *sink, const pl_record *record)
     if (record->flags & PL_RECORD_REPLAY)
         return false;
     pl_count(&account->read, 1);
-    bool pass = !pl_lane_gave_up(&sink->stage.flow->lanes, record->lane, record->ack);
+    bool pass = !pl_lane_lets_go(&sink->stage.flow->lanes, record);
     pl_error error;
     pl_error_open(&error);
     if (pass && sink->when && pl_when_test(sink->when, record, &pass, &error) != PL_OK) {

@@ -50,6 +50,18 @@ static bool grow(pl_lane ***list, size_t capacity)
     return grown != NULL;
 }
 
+/* The last lane of that name, if it was given up and has something out. */
+static pl_lane *given_up(const pl_source_stage *source, const char *name)
+{
+    pl_lane *last = NULL;
+    for (size_t i = 0; i < source->out_count; i++) {
+        pl_lane *lane = source->out[i];
+        if (lane->abandoned && strcmp(lane->name, name) == 0 && (!last || lane->index > last->index))
+            last = lane;
+    }
+    return last;
+}
+
 pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name)
 {
     pl_lane *known = source->buffer ? pl_source_buffer_find(source, name) : NULL;
@@ -66,6 +78,7 @@ pl_lane *pl_source_open_lane(pl_source_stage *source, pl_str name)
     if (!lane)
         return NULL;
     source->lanes[source->lane_count++] = lane;
+    lane->before = given_up(source, lane->name);
     if (source->txn) {
         lane->open = false; /* until it was sought */
         source->unsought[source->unsought_count++] = lane;
@@ -156,7 +169,7 @@ pl_ack_block *pl_source_take_block(pl_source_stage *source)
     return block;
 }
 
-static void give_back(pl_source_stage *source, pl_ack_block *block)
+void pl_source_retire_block(pl_source_stage *source, pl_ack_block *block)
 {
     if (source->spare_count == PL_SOURCE_SPARE_BLOCKS) {
         pl_free(block);
@@ -167,40 +180,19 @@ static void give_back(pl_source_stage *source, pl_ack_block *block)
     source->spare_count++;
 }
 
-void pl_source_retire_block(pl_source_stage *source, pl_ack_block *block)
-{
-    if (pl_ack_block_idle(block)) {
-        give_back(source, block);
-        return;
-    }
-    block->next = source->given_up;
-    source->given_up = block;
-}
-
 static void retire(pl_source_stage *source, pl_ack_block *block)
 {
     if (++block->popped == block->count && block != source->block)
         pl_source_retire_block(source, block);
 }
 
-static void sweep(pl_source_stage *source)
-{
-    for (pl_ack_block **at = &source->given_up; *at;) {
-        pl_ack_block *block = *at;
-        if (pl_ack_block_idle(block)) {
-            *at = block->next;
-            give_back(source, block);
-        } else {
-            at = &block->next;
-        }
-    }
-}
-
 static void collect_lane(pl_source_stage *source, pl_lane *lane)
 {
     pl_account *account = &source->stage.account;
     pl_outcome outcome;
-    for (pl_ack *ack; (ack = pl_lane_pop(lane, &outcome));) {
+    for (pl_ack *ack; (ack = pl_lane_pop(lane, &outcome)); retire(source, ack->block)) {
+        if (lane->abandoned) /* it counts as never read */
+            continue;
         pl_count(outcome == PL_OUTCOME_DEAD        ? &account->dead_lettered
                  : outcome == PL_OUTCOME_DELIVERED ? &account->delivered
                                                    : &account->filtered,
@@ -208,7 +200,6 @@ static void collect_lane(pl_source_stage *source, pl_lane *lane)
         lane->settled_position = ack->position;
         lane->settled_any = true;
         lane->commit_due = true;
-        retire(source, ack->block);
     }
 }
 
@@ -242,7 +233,7 @@ static void commit_lane(pl_source_stage *source, pl_lane *lane)
         return;
     const pl_source *plugin = pl_instance_component(source->setup.instance)->source;
     bool commits = plugin && plugin->commit && !source->buffer;
-    if (commits && pl_source_pauses_commits(source))
+    if (commits && (pl_source_pauses_commits(source) || pl_lane_is_preceded(lane)))
         return;
     lane->commit_due = false;
     if (source->buffer)
@@ -272,21 +263,16 @@ void pl_source_collect(pl_source_stage *source)
     source->out_count = kept;
     if (source->poll.items)
         pl_poller_collect(source);
-    if (source->given_up)
-        sweep(source);
 }
 
-/* What the lane still has out is handed back: it counts as never read, and whoever reads it next counts it. */
+/* What the lane still has out counts as never read: whoever reads it next counts it. It stays in the list of lanes that
+ * have something out until that is settled. */
 static void abandon(pl_source_stage *source, pl_lane *lane)
 {
-    pl_account *account = &source->stage.account;
-    while (lane->count) {
-        pl_ack *ack = lane->ring[lane->head];
-        lane->head = (lane->head + 1) & (lane->capacity - 1);
-        lane->count--;
-        atomic_fetch_sub(&account->read, 1);
-        retire(source, ack->block);
-    }
+    if (!lane->count)
+        return;
+    atomic_fetch_sub(&source->stage.account.read, lane->count);
+    pl_lane_abandon(&source->stage.flow->lanes, lane);
 }
 
 void pl_source_close_lane(pl_source_stage *source, uint32_t index, int64_t deadline_ns, uint64_t *settled_position)
@@ -316,18 +302,18 @@ void pl_source_close_lane(pl_source_stage *source, uint32_t index, int64_t deadl
     for (;;) {
         (void)pl_stage_take_note(&source->stage);
         (void)pl_stage_drain(&source->stage);
-        collect_lane(source, lane);
-        if (lane->count == 0 || flow->seeded || pl_flow_now(flow) >= deadline_ns || atomic_load(&flow->aborting))
+        for (pl_lane *at = lane; at; at = at->before)
+            collect_lane(source, at);
+        bool settled = lane->count == 0 && !pl_lane_is_preceded(lane);
+        if (settled || flow->seeded || pl_flow_now(flow) >= deadline_ns || atomic_load(&flow->aborting))
             break;
         if (source->stage.rest)
             source->stage.rest(source->stage.driver, deadline_ns);
     }
     lane->open = false;
-    if (lane->count > 0)
-        pl_lane_abandon(&flow->lanes, lane);
     abandon(source, lane);
     uint64_t position;
-    if (lane->settled_any && may_commit(source, lane, &position))
+    if (lane->settled_any && !pl_lane_is_preceded(lane) && may_commit(source, lane, &position))
         *settled_position = position;
 }
 
@@ -535,7 +521,6 @@ static void release(pl_stage *stage)
             if (++ack->block->popped == ack->block->count && ack->block != source->block)
                 pl_free(ack->block);
         }
-    free_blocks(source->given_up);
     free_blocks(source->spare);
     pl_free(source->block);
     pl_flow_batch_unref(source->building);

@@ -59,12 +59,12 @@ typedef struct pl_source_stage {
     pl_retry retry;
     pl_retry commit_retry; /* of what the plugin, or the core for it, keeps for a restart */
     pl_flow_batch *building;
-    pl_ack_block *block, *given_up; /* given_up: of closed lanes, freed when idle */
-    pl_ack_block *spare;            /* to be used again: spare_count of them */
-    pl_document *document;          /* for validation and event time */
-    pl_lane **lanes;                /* of this source */
-    pl_lane **out;                  /* those of them with inputs not settled, or a commit that is due */
-    pl_lane **told;                 /* those of them that the batch being built has to mark */
+    pl_ack_block *block;
+    pl_ack_block *spare;   /* to be used again: spare_count of them */
+    pl_document *document; /* for validation and event time */
+    pl_lane **lanes;       /* of this source */
+    pl_lane **out;         /* those of them with inputs not settled, or a commit that is due */
+    pl_lane **told;        /* those of them that the batch being built has to mark */
     size_t lane_count, lane_capacity, out_count, told_count;
     pl_poll_state poll;
     int64_t resume_ns;
@@ -116,7 +116,7 @@ pl_ack *pl_source_track_gap(pl_source_stage *source, pl_lane *lane, uint64_t pos
 pl_ack_block *pl_source_take_block(pl_source_stage *source);
 /* Sends what was emitted since the last time. */
 void pl_source_publish(pl_source_stage *source);
-/* Takes back a block of which nothing is in a lane any more: now, or once nobody downstream refers to it. */
+/* Takes back a block of which nothing is in a lane any more. */
 void pl_source_retire_block(pl_source_stage *source, pl_ack_block *block);
 /* A commit failed: the next is tried later. */
 bool pl_source_pauses_commits(const pl_source_stage *source);

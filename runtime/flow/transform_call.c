@@ -34,7 +34,7 @@ static pl_status on_emit(void *self, const char *name, const pl_record *given, p
         return no_memory(error);
     *record = *given;
     record->ack = call->ack;
-    record->flags = call->input ? call->input->flags : 0;
+    record->flags = (call->input ? call->input->flags : 0) | (transform->script ? PL_RECORD_MADE : 0);
     if (!pl_flow_batch_keep(batch, call->batch) || (index > 0 && !pl_flow_batch_keep(batch, transform->out[0])))
         return no_memory(error);
     call->references += references;
@@ -144,7 +144,9 @@ static void dead(pl_transform_stage *transform, const pl_record *record, const p
                           1, NULL};
     pl_count(&stage->account.errors, 1);
     pl_log(PL_WARN, stage->name, "%s", error->message);
-    pl_dead_letter_add(stage, record, &why);
+    pl_record seen = *record;
+    seen.flags |= in_script ? PL_RECORD_MADE : 0;
+    pl_dead_letter_add(stage, &seen, &why);
 }
 
 /* Ends the call; true when it succeeded. */
@@ -207,12 +209,20 @@ typedef struct pl_run { /* of records through the script */
     pl_error error;
 } pl_run;
 
+/* A script whose state is rebuilt is given again what it has seen, so it makes again what it made of it; and so does
+ * every script above it. */
+static bool lets_go(const pl_transform_stage *transform, const pl_record *record)
+{
+    const pl_lanes *lanes = &transform->stage.flow->lanes;
+    return transform->setup.rebuilt ? pl_lane_gave_up(lanes, record) : pl_lane_lets_go(lanes, record);
+}
+
 /* Its position is on disk, or another has it by now. */
 static bool is_done_with(pl_run *run, const pl_record *record)
 {
     pl_transform_stage *transform = run->transform;
     const pl_lanes *lanes = &transform->stage.flow->lanes;
-    if (pl_lane_gave_up(lanes, record->lane, record->ack))
+    if (lets_go(transform, record))
         return true;
     if (!transform->setup.durable || record->flags & PL_RECORD_REPLAY)
         return false;
@@ -328,7 +338,8 @@ uint32_t pl_transform_records(pl_transform_stage *transform, const pl_record *co
 
 /* ---- deferred functions and timers ------------------------------------------------ */
 
-/* All who asked are of lanes that others have by now: they will be asked there. */
+/* All who asked are of lanes that were given up, and ask again where these are read next: the state is rebuilt. Without
+ * that a script may remember that it asked. */
 static void let_go(pl_transform_stage *transform, pl_deferred *deferred)
 {
     pl_script_forget(transform->script, deferred->ref);
@@ -339,7 +350,8 @@ static void let_go(pl_transform_stage *transform, pl_deferred *deferred)
 
 void pl_transform_deferred(pl_transform_stage *transform, pl_deferred *deferred)
 {
-    if (!deferred->unowned && pl_lanes_gave_up_all(&transform->stage.flow->lanes, deferred->group)) {
+    if (transform->setup.rebuilt && !deferred->unowned &&
+        pl_lanes_gave_up_all(&transform->stage.flow->lanes, deferred->group)) {
         let_go(transform, deferred);
         return;
     }

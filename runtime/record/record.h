@@ -11,6 +11,7 @@ struct pl_outline;
 enum {
     PL_RECORD_REPLAY = 1u << 0,    /* already committed; rebuilds script state, goes to no sink */
     PL_RECORD_RETURNED = 1u << 1,  /* back from the dead letter: its position was passed over long ago */
+    PL_RECORD_MADE = 1u << 2,      /* given out by a script: its input, read again, need not come out of it again */
     PL_RECORD_ATTEMPTS_SHIFT = 16, /* above it: how often it was tried before it became a dead letter */
     PL_RECORD_ATTEMPTS_MAX = 0xFFFF
 };

@@ -39,8 +39,8 @@ typedef struct wild_sink {
 struct world {
     kit kit;
     pl_random random;
-    bool scripted, lanes_close;
-    uint32_t trouble; /* in 100 calls */
+    bool scripted, remembers, lanes_close; /* remembers: the script gives out nothing for what it has seen before */
+    uint32_t trouble;                      /* in 100 calls */
     wild_source sources[2];
     uint32_t source_count;
     wild_sink sinks[SINKS + 1];
@@ -75,11 +75,18 @@ static void destroy(void *self)
     (void)self;
 }
 
+static uint32_t children(const world *w, uint32_t id) /* see the scripts; what is filtered never reaches a sink */
+{
+    if (w->scripted && id % 5 == 0)
+        return 0;
+    if (w->scripted && id % SCRIPT_BAD == 0)
+        return 1;
+    return w->scripted && id % 5 == 1 ? 2 * SINKS : SINKS;
+}
+
 static bool is_done(const world *w, uint32_t source, uint32_t lane, uint32_t number)
 {
-    if (w->scripted) /* any of the children, see on_record; what is filtered never reaches a sink */
-        return w->done[source][lane][number] || w->dead[source][lane][number] || id_of(source, lane, number) % 5 == 0;
-    return w->done[source][lane][number] + w->dead[source][lane][number] >= SINKS;
+    return w->done[source][lane][number] + w->dead[source][lane][number] >= children(w, id_of(source, lane, number));
 }
 
 static void take_away(wild_source *source, uint32_t lane)
@@ -298,17 +305,23 @@ static void look(kit *k)
     assert_false(atomic_load(&k->flow.halted));
 }
 
-static const char script[] = "function on_record(r, m)\n"
-                             "  if r.id % 5 == 0 then return end\n"
-                             "  if r.id % 17 == 0 then error('no') end\n"
-                             "  if r.id % 5 == 1 then return { { id = r.id }, { id = r.id } } end\n"
-                             "  if r.id % 5 == 2 then\n"
-                             "    local id = r.id\n"
-                             "    defer(m.time + 5000, 'k' .. id, function() return { id = id } end)\n"
-                             "    return\n"
-                             "  end\n"
-                             "  return r\n"
-                             "end\n";
+#define ON_RECORD                                                                                                      \
+    "  if r.id % 5 == 0 then return end\n"                                                                             \
+    "  if r.id % 17 == 0 then error('no') end\n"                                                                       \
+    "  if r.id % 5 == 1 then return { { id = r.id }, { id = r.id } } end\n"                                            \
+    "  if r.id % 5 == 2 then\n"                                                                                        \
+    "    local id = r.id\n"                                                                                            \
+    "    defer(m.time + 5000, 'k' .. id, function() return { id = id } end)\n"                                         \
+    "    return\n"                                                                                                     \
+    "  end\n"                                                                                                          \
+    "  return r\n"                                                                                                     \
+    "end\n"
+
+static const char script[] = "function on_record(r, m)\n" ON_RECORD;
+static const char remembering[] = "local seen = {}\n"
+                                  "function on_record(r, m)\n"
+                                  "  if seen[r.id] then return end\n"
+                                  "  seen[r.id] = true\n" ON_RECORD;
 
 static void build(world *w, uint64_t seed)
 {
@@ -333,7 +346,8 @@ static void build(world *w, uint64_t seed)
     w->kit.flow.memory.limit = (size_t)(100 + pl_random_below(&w->random, 900)) << 10;
     w->trouble = (uint32_t)pl_random_below(&w->random, 4) * 10;
     w->scripted = chance(w, 25);
-    w->lanes_close = !w->scripted && chance(w, 30);
+    w->lanes_close = chance(w, 30);
+    w->remembers = w->scripted && w->lanes_close;
     w->source_count = chance(w, 50) ? 2 : 1;
     static const char *const names[] = {"one", "two"};
     for (uint32_t s = 0; s < w->source_count; s++) {
@@ -342,7 +356,8 @@ static void build(world *w, uint64_t seed)
         w->in[s] = kit_add_source_of(&w->kit, names[s], &from, &w->sources[s], &setup);
     }
     pl_transform_setup ordered = {.ordered = chance(w, 50)};
-    pl_stage *middle = w->scripted ? &kit_add_transform(&w->kit, "script", script, &ordered)->stage : NULL;
+    const char *lua = w->remembers ? remembering : script;
+    pl_stage *middle = w->scripted ? &kit_add_transform(&w->kit, "script", lua, &ordered)->stage : NULL;
     for (uint32_t s = 0; middle && s < w->source_count; s++)
         kit_connect(&w->kit, &w->in[s]->stage, NULL, middle);
     static const char *const sinks[] = {"first", "second"};
