@@ -306,11 +306,13 @@ static pl_status move(txn *txn, pg_link *link, const pl_txn_position *positions,
     return left ? fenced(txn, link, left, error) : PL_OK;
 }
 
+/* PL_FAILED: nothing is committed. PL_AGAIN: it can't be told from here. */
 static pl_status finish(pg_link *link, pl_error *error)
 {
     PGresult *result = NULL;
     if (link_run(link, "COMMIT", 0, NULL, &result, "cannot commit", error) != PL_OK) {
-        return PL_AGAIN;
+        bool for_good = link->connection && error->error_class != PL_RETRY; /* the server's own answer */
+        return for_good ? PL_FAILED : PL_AGAIN;
     }
     /* A transaction that had failed is rolled back by it, and that is no error. */
     bool committed = strcmp(PQcmdStatus(result), "COMMIT") == 0;

@@ -128,6 +128,23 @@ class Refusing(Once):
         self.assertRegex(letter["headers"]["plumbline.reason"], "violates check constraint.*23514")
         self.check_positions(count)
 
+    def test_11_a_commit_refused_for_good_halts_exactly_once(self):
+        """A trigger of the table's own puts a constraint off until COMMIT, where no record can be blamed."""
+        count = 3_000
+        self.server.sql(f"""
+            CREATE TABLE {self.table} (n bigint, k text, CONSTRAINT one_k UNIQUE (k) DEFERRABLE INITIALLY DEFERRED);
+            CREATE FUNCTION {self.table}_off() RETURNS trigger LANGUAGE plpgsql AS
+                'BEGIN SET CONSTRAINTS ALL DEFERRED; RETURN NULL; END';
+            CREATE TRIGGER off BEFORE INSERT ON {self.table} EXECUTE FUNCTION {self.table}_off()""")
+        self.addCleanup(lambda: self.server.sql(f"DROP FUNCTION {self.table}_off() CASCADE"))
+        run = self.begin(count=count)
+        run.wait(exit=1)
+        self.assertRegex(run.stderr, r"error t: cannot commit: duplicate key value .*one_k.*\(SQLSTATE 23505\); the pipeline stops")
+        self.assertEqual(self.stored(), 0)
+        self.assertEqual(self.dead_letters(), [])
+        self.server.sql(f"ALTER TABLE {self.table} DROP CONSTRAINT one_k")
+        self.end(self.begin(), count)
+
 
 class Second(Once):
 

@@ -63,6 +63,17 @@ static inline pl_status commit(stub *host, const char *lane, uint64_t position)
     return calls(host)->commit(host->self, &at, 1, (pl_str){0}, INT64_MAX, no_error(host));
 }
 
+/* The function unit_refuse, for a trigger, fails with that SQLSTATE. */
+static inline void refuse_commits(const char *state)
+{
+    char sql[256];
+    (void)snprintf(sql, sizeof sql,
+                   "CREATE OR REPLACE FUNCTION unit_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                   "$$BEGIN RAISE 'no room' USING ERRCODE = '%s'; END$$",
+                   state);
+    (void)query(sql);
+}
+
 static inline void cancel(stub *host)
 {
     assert_int_equal(calls(host)->abort(host->self, no_error(host)), PL_OK);

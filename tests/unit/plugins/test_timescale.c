@@ -93,6 +93,21 @@ static void the_server_rejects_a_batch_whole(void **state)
     assert_string_equal(query("SELECT pair FROM unit_prices ORDER BY pair"), "A\nB");
 }
 
+/* Only the end of the statement's own transaction tells: that is in time, too. */
+static void a_deferred_constraint_rejects_a_batch_whole(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    stub *host = open_sink(", create: true, timescale: off");
+    expect_ok(host, stub_write(host, BATCH(PRICE("A", "1"))));
+    (void)query("ALTER TABLE unit_prices ADD UNIQUE (price) DEFERRABLE INITIALLY DEFERRED");
+    expect_failure(host, stub_write(host, BATCH(PRICE("B", "2"), PRICE("C", "1"))), PL_REJECT, "(SQLSTATE 23505)");
+    assert_int_equal(stub_count(host, STUB_OUT), 2);
+    expect_ok(host, stub_write(host, BATCH(PRICE("B", "2"))));
+    stub_close(&host);
+    assert_string_equal(query("SELECT pair FROM unit_prices ORDER BY pair"), "A\nB");
+}
+
 /* ---- The table -------------------------------------------------------------------------------------- */
 
 static void the_table_is_made_with_its_guards(void **state)
@@ -381,6 +396,7 @@ int main(void)
         TEST(bad_records_stand_alone),
         TEST(twice_written_leaves_one),
         TEST(the_server_rejects_a_batch_whole),
+        TEST(a_deferred_constraint_rejects_a_batch_whole),
         TEST(the_table_is_made_with_its_guards),
         TEST(names_are_taken_as_they_are),
         TEST(a_table_that_does_not_fit_halts),

@@ -192,7 +192,13 @@ static void what_the_server_refuses_fails_the_batch_whole(void **state)
     expect_failure(host, stub_write(host, rows), PL_REJECT, "(SQLSTATE 23514)");
     assert_int_equal(stub_count(host, STUB_OUT), ROWS);
     assert_string_equal(query("SELECT count(*) FROM unit_prices"), "1");
-    rows[200] = PRICE("good", "1");
+    (void)query("ALTER TABLE unit_prices DROP CONSTRAINT unit_prices_price_check, "
+                "ADD UNIQUE (price, at) DEFERRABLE INITIALLY DEFERRED");
+    rows[200] = PRICE("good", "1.5");
+    rows[201] = PRICE("the same", "1.5");
+    expect_failure(host, stub_write(host, rows), PL_REJECT, "(SQLSTATE 23505)");
+    assert_string_equal(query("SELECT count(*) FROM unit_prices"), "1");
+    (void)query("ALTER TABLE unit_prices DROP CONSTRAINT unit_prices_price_at_key");
     expect_ok(host, stub_write(host, rows));
     stub_close(&host);
     assert_string_equal(query("SELECT count(*) FROM unit_prices"), "301");
