@@ -207,8 +207,8 @@ void pl_arena_reset(pl_arena *arena)
 }
 
 /* Room for `size` bytes when the current chunk has none: a chunk of its own for what would waste most of one (the
- * current chunk stays in use), else the next, larger chunk. */
-static void *alloc_slow(pl_arena *arena, size_t size)
+ * current chunk stays in use), else the next, larger chunk. Apart, so that the quick way needs no frame. */
+static __attribute__((noinline)) void *alloc_slow(pl_arena *arena, size_t size)
 {
     bool own = size > arena->next_bytes / 4;
     chunk *made = new_chunk(arena, own ? size : arena->next_bytes);

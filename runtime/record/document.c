@@ -37,27 +37,39 @@ size_t pl_document_bytes(const pl_document *document)
     return sizeof *document + document->out.capacity + pl_tree_bytes(&document->tree);
 }
 
-void pl_document_load(pl_document *document, pl_str payload, pl_codec codec)
+static inline void set_payload(pl_document *document, pl_str payload, pl_codec codec)
 {
-    pl_tree_clear(&document->tree, KEEP_BYTES);
-    if (document->out.capacity > KEEP_BYTES)
-        pl_buf_release(&document->out);
     document->payload = payload;
     document->codec = codec;
     document->touched = document->matched = document->flat.on = false;
     document->source.outline = NULL;
 }
 
+/* Of what was known of the payload before, at the end of each load: most leave nothing to be cleared. */
+static inline void clear(pl_document *document)
+{
+    if (document->out.capacity > KEEP_BYTES)
+        pl_buf_release(&document->out);
+    pl_tree_clear(&document->tree, KEEP_BYTES);
+}
+
+void pl_document_load(pl_document *document, pl_str payload, pl_codec codec)
+{
+    set_payload(document, payload, codec);
+    clear(document);
+}
+
 void pl_document_load_record(pl_document *document, const pl_record *record, pl_codec codec)
 {
     const pl_outline *outline = record->outline;
-    pl_document_load(document, record->payload, codec);
+    set_payload(document, record->payload, codec);
     if (codec == PL_CODEC_JSON && pl_outline_of(outline, record->payload))
         document->source = (pl_tree_source){.text = record->payload,
                                             .outline = outline->entry,
                                             .shape = outline->shape,
                                             .count = outline->count,
                                             .escapes = outline->escapes};
+    clear(document);
 }
 
 void pl_document_load_empty(pl_document *document)
