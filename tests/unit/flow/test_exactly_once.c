@@ -2,8 +2,9 @@
  * says so, another one starts over from what the store committed, as the graph does it. After every commit the store
  * holds each record up to its positions once, with all its children, and none beyond.
  *
- * PL_SEEDS sets how many seeds (default 500; 50 under ThreadSanitizer); PL_SEED runs just one. */
+ * PL_SEEDS sets how many seeds (default 500); PL_SEED runs just one. */
 #include "support.h"
+#include "support_seeds.h"
 
 #include <flow/transaction.h>
 #include <stdlib.h>
@@ -450,50 +451,29 @@ static void what_timers_give_out_is_committed(void **state)
     }
 }
 
-static uint64_t number_from(const char *variable, uint64_t otherwise)
+typedef struct account {
+    world world;
+    uint64_t lives, commits;
+} account;
+
+static void live_and_count(void *self, uint64_t seed)
 {
-    const char *text = getenv(variable);
-    return text ? strtoull(text, NULL, 10) : otherwise;
+    account *sum = self;
+    live(&sum->world, seed);
+    sum->lives += sum->world.lives;
+    sum->commits += sum->world.commits;
 }
-
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define DEFAULT_SEEDS 50
-#endif
-#endif
-#ifndef DEFAULT_SEEDS
-#define DEFAULT_SEEDS 500
-#endif
-
-static uint64_t running = UINT64_MAX; /* seed; none when all is well */
 
 static void nothing_is_lost_and_nothing_doubled(void **state)
 {
     (void)state;
-    static world w;
-    uint64_t first = number_from("PL_SEED", 0), lives = 0, commits = 0;
-    uint64_t count = getenv("PL_SEED") ? 1 : number_from("PL_SEEDS", DEFAULT_SEEDS);
-    for (uint64_t seed = first; seed < first + count; seed++) {
-        running = seed;
-        live(&w, seed);
-        lives += w.lives;
-        commits += w.commits;
-    }
-    running = UINT64_MAX;
+    static account sum;
+    uint64_t count = seeds_run(live_and_count, &sum, 500);
     if (count > 1) {
-        print_message("%llu lives, %llu commits\n", (unsigned long long)lives, (unsigned long long)commits);
-        assert_true(lives > 2 * count);   /* transactions were lost */
-        assert_true(commits > lives / 2); /* and others not */
+        print_message("%llu lives, %llu commits\n", (unsigned long long)sum.lives, (unsigned long long)sum.commits);
+        assert_true(sum.lives > 2 * count);       /* transactions were lost */
+        assert_true(sum.commits > sum.lives / 2); /* and others not */
     }
-}
-
-static int tell_seed(void **state)
-{
-    (void)state;
-    if (running != UINT64_MAX)
-        print_error("it was seed %llu: PL_SEED=%llu runs it alone\n", (unsigned long long)running,
-                    (unsigned long long)running);
-    return 0;
 }
 
 int main(void)
@@ -501,7 +481,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defer_halts),
         cmocka_unit_test(what_timers_give_out_is_committed),
-        cmocka_unit_test_teardown(nothing_is_lost_and_nothing_doubled, tell_seed),
+        cmocka_unit_test_teardown(nothing_is_lost_and_nothing_doubled, seeds_tell),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

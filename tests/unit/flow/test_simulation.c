@@ -1,8 +1,9 @@
 /* Sources, a script and sinks that misbehave at random, under the seeded scheduler: whatever happens, the account comes
  * out after every step, a commit never passes what is settled, and in the end nothing is missing.
  *
- * PL_SEEDS sets how many seeds (default 1500; 100 under ThreadSanitizer); PL_SEED runs just one. */
+ * PL_SEEDS sets how many seeds (default 1500); PL_SEED runs just one. */
 #include "support.h"
+#include "support_seeds.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -403,49 +404,21 @@ static void judge(const world *w)
     }
 }
 
-static uint64_t number_from(const char *variable, uint64_t otherwise)
+static void run_seed(void *self, uint64_t seed)
 {
-    const char *text = getenv(variable);
-    return text ? strtoull(text, NULL, 10) : otherwise;
+    world *w = self;
+    build(w, seed);
+    if (!kit_run(&w->kit, 200000))
+        fail_msg("seed %llu does not end", (unsigned long long)seed);
+    judge(w);
+    kit_close(&w->kit);
 }
-
-#if defined(__SANITIZE_THREAD__)
-#define DEFAULT_SEEDS 100
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define DEFAULT_SEEDS 100 /* one thread: ThreadSanitizer has little to find here, and takes forty times as long */
-#endif
-#endif
-#ifndef DEFAULT_SEEDS
-#define DEFAULT_SEEDS 1500
-#endif
-
-static uint64_t running = UINT64_MAX; /* seed; none when all is well */
 
 static void test_whatever_happens(void **state)
 {
     (void)state;
     static world w;
-    uint64_t first = number_from("PL_SEED", 0);
-    uint64_t count = getenv("PL_SEED") ? 1 : number_from("PL_SEEDS", DEFAULT_SEEDS);
-    for (uint64_t seed = first; seed < first + count; seed++) {
-        running = seed;
-        build(&w, seed);
-        if (!kit_run(&w.kit, 200000))
-            fail_msg("seed %llu does not end", (unsigned long long)seed);
-        judge(&w);
-        kit_close(&w.kit);
-    }
-    running = UINT64_MAX;
-}
-
-static int tell_seed(void **state)
-{
-    (void)state;
-    if (running != UINT64_MAX)
-        print_error("it was seed %llu: PL_SEED=%llu runs it alone\n", (unsigned long long)running,
-                    (unsigned long long)running);
-    return 0;
+    (void)seeds_run(run_seed, &w, 1500);
 }
 
 /* The same seed is the same run, step by step. */
@@ -474,7 +447,7 @@ static void test_a_seed_is_a_run(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_whatever_happens, tell_seed),
+        cmocka_unit_test_teardown(test_whatever_happens, seeds_tell),
         cmocka_unit_test(test_a_seed_is_a_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
