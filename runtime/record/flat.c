@@ -3,7 +3,7 @@
 
 static inline const pl_outline_entry *entry_of(const pl_document *document, uint32_t member)
 {
-    return &document->source.outline[document->tree.known.entry[member]];
+    return &document->source.outline[document->tree.known->entry[member]];
 }
 
 static inline size_t start_of(const pl_document *document, uint32_t member)
@@ -20,12 +20,10 @@ static inline size_t end_of(const pl_document *document, uint32_t member)
 bool pl_flat_begin(pl_document *document)
 {
     const pl_tree_source *source = &document->source;
-    pl_known *known = &document->tree.known;
     if (!pl_document_outlined(document) || source->shape == 0)
         return false;
-    if (source->shape != known->shape)
-        pl_known_learn(known, source->shape, source->text.ptr, source->outline, source->count);
-    if (!known->distinct)
+    pl_tree_know(&document->tree, source);
+    if (!document->tree.known->distinct)
         return false;
     pl_flat *flat = &document->flat;
     flat->changed = flat->added = flat->gone = 0;
@@ -39,7 +37,7 @@ bool pl_flat_begin(pl_document *document)
  * is to be small. */
 static __attribute__((noinline)) const pl_known_place *place_of(pl_document *document, pl_str name)
 {
-    pl_known *known = &document->tree.known;
+    pl_known *known = document->tree.known;
     const pl_known_place *place = pl_known_place_of(known, name);
     return place ? place : pl_known_find(known, document->source.text.ptr, document->source.outline, name);
 }
@@ -57,7 +55,7 @@ static inline pl_flat_edit *change_of(pl_flat *flat, uint32_t member)
 
 static pl_str added_key(const pl_document *document, const pl_flat_edit *edit)
 {
-    return (pl_str){document->flat.text + edit->at + document->tree.known.before, edit->member};
+    return (pl_str){document->flat.text + edit->at + document->tree.known->before, edit->member};
 }
 
 static pl_flat_edit *added_of(pl_document *document, pl_str name)
@@ -171,7 +169,7 @@ static pl_flat_edit *add_for(pl_document *document, pl_str name)
 bool pl_flat_set(pl_document *document, pl_str name, const pl_value *value)
 {
     pl_flat *flat = &document->flat;
-    const pl_known *known = &document->tree.known;
+    const pl_known *known = document->tree.known;
     const pl_known_place *place = place_of(document, name);
     const uint32_t number = place->number;
     const pl_flat_edit *there = number > 0 ? change_of(flat, number - 1) : NULL;
@@ -202,7 +200,7 @@ pl_status pl_flat_remove(pl_document *document, pl_str name)
     const uint32_t number = place_of(document, name)->number;
     pl_flat_edit *edit = number > 0 ? change_of(flat, number - 1) : NULL;
     if (number > 0 && !(edit && edit->gone)) {
-        if (flat->gone + 1 == document->tree.known.count) /* nothing that stays would show where things stand */
+        if (flat->gone + 1 == document->tree.known->count) /* nothing that stays would show where things stand */
             return PL_FAILED;
         edit = change_for(flat, number - 1);
         if (!edit)
@@ -270,7 +268,7 @@ bool pl_flat_encode(const pl_document *document, pl_arena *arena, pl_str *payloa
             out.from = end_of(document, member);
         }
     }
-    copy_to(&out, end_of(document, document->tree.known.count - 1u));
+    copy_to(&out, end_of(document, document->tree.known->count - 1u));
     for (const pl_flat_edit *edit = flat->add; edit < flat->add + flat->added; edit++)
         put(&out, flat, edit);
     copy_to(&out, (size_t)root->at + root->len);

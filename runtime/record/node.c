@@ -211,7 +211,7 @@ static pl_status note_outlined(pl_tree *tree, uint32_t holder, bool object, uint
 /* The same of the root object of a text of the known shape. */
 static pl_status note_known(pl_tree *tree, uint32_t *count, pl_error *error)
 {
-    const pl_known *known = &tree->known;
+    const pl_known *known = tree->known;
     const pl_tree_source source = tree->source[0];
     if (!pl_tree_reserve(tree, known->count))
         return pl_tree_no_memory(error);
@@ -291,13 +291,13 @@ static pl_status note(pl_tree *tree, uint32_t holder, pl_tree_box *box, pl_error
 {
     const pl_tree_source *source = &tree->source[tree->node[holder].source];
     const bool known = is_named(tree, holder, box->object);
-    if (known && source->shape != tree->known.shape)
-        pl_known_learn(&tree->known, source->shape, source->text.ptr, source->outline, source->count);
+    if (known)
+        pl_tree_know(tree, source);
     pl_status status = known             ? note_known(tree, &box->count, error)
                        : source->outline ? note_outlined(tree, holder, box->object, &box->count, error)
                                          : note_members(tree, holder, box->object, &box->count, error);
     box->live = box->count;
-    box->known = box->sifted = known && tree->known.distinct;
+    box->known = box->sifted = known && tree->known->distinct;
     return status;
 }
 
@@ -392,7 +392,7 @@ pl_status pl_tree_find(pl_tree *tree, const pl_tree_box *box, pl_str key, uint32
     if (box->mask)
         return member_by_table(tree, box, key, node);
     if (box->known) {
-        uint32_t place = pl_known_find(&tree->known, tree->source[0].text.ptr, tree->source[0].outline, key)->number;
+        uint32_t place = pl_known_find(tree->known, tree->source[0].text.ptr, tree->source[0].outline, key)->number;
         *node = box->first + place - 1;
         return place && !(tree->node[*node].flags & PL_NODE_GONE) ? PL_OK : added_member(tree, box, key, node);
     }

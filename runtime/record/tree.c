@@ -19,6 +19,7 @@ pl_status pl_tree_malformed(pl_error *error, const char *what, size_t at)
 bool pl_tree_init(pl_tree *tree)
 {
     *tree = (pl_tree){.scratch_chunk = SCRATCH_CHUNK, .seed = pl_random_entropy()};
+    tree->known = tree->shapes;
     tree->scanner = pl_scanner_new();
     tree->scratch = pl_arena_new(tree->scratch_chunk);
     if (tree->scanner && tree->scratch)
@@ -263,6 +264,17 @@ pl_status pl_tree_load(pl_tree *tree, pl_str padded, pl_json_check check, pl_err
     pl_shape_match match = pl_tree_match(tree, padded, &source);
     return match == PL_SHAPE_SAME ? pl_tree_load_outlined(tree, &source, error)
                                   : pl_tree_scan(tree, padded, match, check, error);
+}
+
+void pl_tree_know_other(pl_tree *tree, const pl_tree_source *source)
+{
+    for (uint32_t i = 0; i < PL_TREE_SHAPES; i++) {
+        tree->known = &tree->shapes[i];
+        if (tree->known->shape == source->shape)
+            return;
+    }
+    tree->known = &tree->shapes[tree->next_shape++ % PL_TREE_SHAPES];
+    pl_known_learn(tree->known, source->shape, source->text.ptr, source->outline, source->count);
 }
 
 static bool too_deep(const pl_tree_source *source)

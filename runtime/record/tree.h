@@ -61,6 +61,8 @@ typedef struct pl_tree_source { /* a text and its structure */
     bool escapes;   /* there is a backslash somewhere */
 } pl_tree_source;
 
+enum { PL_TREE_SHAPES = 4 }; /* a script that merges sources has records of one shape and another in turn */
+
 typedef struct pl_tree {
     pl_scanner *scanner;  /* of source 0 */
     pl_scanner *side;     /* of the texts that edits bring in; made when first needed */
@@ -73,7 +75,9 @@ typedef struct pl_tree {
     pl_tree_source *source;
     uint32_t nodes, boxes, edits, sources;
     uint32_t node_room, box_room, edit_room, source_room;
-    pl_known known;                                     /* of the shape that was opened last */
+    pl_known *known; /* of the shape that was opened last: one of these */
+    pl_known shapes[PL_TREE_SHAPES];
+    uint32_t next_shape;                                /* which gives way to the next new one */
     pl_shape shape;                                     /* of a text that was checked before */
     pl_outline_entry noted[PL_OUTLINE_ENTRIES_MAX + 1]; /* by the check of source 0 */
     bool used;                                          /* since it was cleared last, */
@@ -117,6 +121,15 @@ pl_status pl_tree_check(pl_tree *tree, pl_error *error);
 /* A further text (padded): the number of its root node, flagged PL_NODE_BODY, child of parent. */
 pl_status pl_tree_adopt(pl_tree *tree, pl_str padded, uint32_t parent, uint32_t *root, pl_error *error);
 
+/* Another shape than the last one. */
+void pl_tree_know_other(pl_tree *tree, const pl_tree_source *source);
+/* From now on tree->known tells of the shape of a source that has one. */
+static inline void pl_tree_know(pl_tree *tree, const pl_tree_source *source)
+{
+    if (tree->known->shape != source->shape)
+        pl_tree_know_other(tree, source);
+}
+
 /* As pl_tree_open; for the first time, or what replaced the node. */
 pl_status pl_tree_open_first(pl_tree *tree, uint32_t node, uint32_t *holder, pl_tree_box **box, pl_error *error);
 /* The node that holds the members of `node`'s value: itself, or the body of what replaced it. PL_END: the value is no
@@ -137,7 +150,7 @@ pl_status pl_tree_find(pl_tree *tree, const pl_tree_box *box, pl_str key, uint32
 static inline pl_status pl_tree_member(pl_tree *tree, const pl_tree_box *box, pl_str key, uint32_t *node)
 {
     if (box->known && !box->mask) {
-        const pl_known_place *place = pl_known_place_of(&tree->known, key);
+        const pl_known_place *place = pl_known_place_of(tree->known, key);
         if (place) {
             *node = box->first + place->number - 1;
             if (place->number && !(tree->node[*node].flags & PL_NODE_GONE))
