@@ -27,7 +27,7 @@ static void *grown(pl_arena *arena, const void *old, uint32_t count, uint32_t ca
     return array;
 }
 
-pl_record *pl_flow_batch_add(pl_flow_batch *batch)
+static inline pl_record *place(pl_flow_batch *batch)
 {
     if (batch->count == batch->capacity) {
         uint32_t capacity = batch->capacity ? batch->capacity * 2 : 64;
@@ -39,11 +39,25 @@ pl_record *pl_flow_batch_add(pl_flow_batch *batch)
         batch->capacity = capacity;
     }
     pl_record *record = pl_arena_alloc(batch->arena, sizeof *record);
-    if (!record)
-        return NULL;
-    *record = (pl_record){.ack = NULL};
-    batch->records[batch->count++] = record;
+    if (record)
+        batch->records[batch->count++] = record;
     return record;
+}
+
+pl_record *pl_flow_batch_add(pl_flow_batch *batch)
+{
+    pl_record *record = place(batch);
+    if (record)
+        *record = (pl_record){.ack = NULL};
+    return record;
+}
+
+pl_record *pl_flow_batch_push(pl_flow_batch *batch, const pl_record *record)
+{
+    pl_record *copy = place(batch);
+    if (copy)
+        *copy = *record;
+    return copy;
 }
 
 void pl_flow_batch_cut(pl_flow_batch *batch, uint32_t count)
@@ -66,10 +80,8 @@ bool pl_flow_batch_mark(pl_flow_batch *batch, pl_lane_mark mark)
     return true;
 }
 
-bool pl_flow_batch_keep(pl_flow_batch *batch, pl_flow_batch *parent)
+bool pl_flow_batch_keep_other(pl_flow_batch *batch, pl_flow_batch *parent)
 {
-    if (!parent || (batch->parent_count && batch->parents[batch->parent_count - 1] == parent))
-        return true;
     if (batch->parent_count == batch->parent_capacity) {
         uint32_t capacity = batch->parent_capacity ? batch->parent_capacity * 2 : 4;
         pl_flow_batch **parents =

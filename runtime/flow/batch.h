@@ -45,11 +45,18 @@ typedef struct pl_flow_batch {
 pl_flow_batch *pl_flow_batch_new(pl_memory *memory);
 /* A zeroed record at the end of the batch, or NULL: no memory. */
 pl_record *pl_flow_batch_add(pl_flow_batch *batch);
+/* The same, a copy of `record`. */
+pl_record *pl_flow_batch_push(pl_flow_batch *batch, const pl_record *record);
 /* Drops records from index `count` on (those of a call that failed). */
 void pl_flow_batch_cut(pl_flow_batch *batch, uint32_t count);
-bool pl_flow_batch_mark(pl_flow_batch *batch, pl_lane_mark mark); /* once a lane; false: no memory */
+bool pl_flow_batch_mark(pl_flow_batch *batch, pl_lane_mark mark);           /* once a lane; false: no memory */
+bool pl_flow_batch_keep_other(pl_flow_batch *batch, pl_flow_batch *parent); /* for the next one */
 /* Keeps `parent` alive as long as this batch; consecutive repeats cost nothing. false: no memory. */
-bool pl_flow_batch_keep(pl_flow_batch *batch, pl_flow_batch *parent);
+static inline bool pl_flow_batch_keep(pl_flow_batch *batch, pl_flow_batch *parent)
+{
+    return !parent || (batch->parent_count && batch->parents[batch->parent_count - 1] == parent) ||
+           pl_flow_batch_keep_other(batch, parent);
+}
 void pl_flow_batch_seal(pl_flow_batch *batch); /* charges the memory */
 /* Headers with all they point to, copied into the arena, with room for `more` behind them. NULL: no memory. */
 pl_field *pl_flow_headers_copy(pl_arena *arena, const pl_field *headers, uint32_t count, uint32_t more);

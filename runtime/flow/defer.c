@@ -87,11 +87,6 @@ bool pl_deferred_join(pl_deferred *deferred, const pl_record *asker)
     return pl_ack_group_add(deferred->group, asker->ack);
 }
 
-int64_t pl_defers_next(const pl_defers *defers)
-{
-    return defers->head < defers->count ? defers->items[defers->head].at_unix_ns : INT64_MAX;
-}
-
 pl_deferred pl_defers_take(pl_defers *defers)
 {
     pl_deferred taken = defers->items[defers->head++];

@@ -32,7 +32,10 @@ pl_deferred *pl_defers_add(pl_defers *defers, int64_t at_unix_ns, pl_str key, in
 /* One more who asked for the same. false: no memory. */
 bool pl_deferred_join(pl_deferred *deferred, const pl_record *asker);
 /* Event time of the next; INT64_MAX: none. */
-int64_t pl_defers_next(const pl_defers *defers);
+static inline int64_t pl_defers_next(const pl_defers *defers)
+{
+    return defers->head < defers->count ? defers->items[defers->head].at_unix_ns : INT64_MAX;
+}
 /* Takes the next out; the caller owns what it holds: pl_deferred_release. */
 pl_deferred pl_defers_take(pl_defers *defers);
 /* Drops the group's own reference (outcome: what it came to) and frees. */

@@ -7,7 +7,7 @@
 
 enum { CALL_KEYS_MAX = 1 << 20 };
 
-static pl_status no_memory(pl_error *error)
+static __attribute__((noinline, cold)) pl_status no_memory(pl_error *error)
 {
     return pl_fail(error, PL_HALT, "no memory");
 }
@@ -23,16 +23,15 @@ static pl_status on_emit(void *self, const char *name, const pl_record *given, p
 {
     pl_transform_stage *transform = self;
     pl_call *call = &transform->call;
-    pl_port *port = pl_stage_port(&transform->stage, name);
+    pl_port *port = name ? pl_stage_port(&transform->stage, name) : transform->stage.ports;
     uint32_t references = pl_port_references(port);
     if (references == 0 || call->silent)
         return PL_OK;
     uint32_t index = (uint32_t)(port - transform->stage.ports);
     pl_flow_batch *batch = out_of(transform, index);
-    pl_record *record = batch ? pl_flow_batch_add(batch) : NULL;
+    pl_record *record = batch ? pl_flow_batch_push(batch, given) : NULL;
     if (!record)
         return no_memory(error);
-    *record = *given;
     record->ack = call->ack;
     record->flags = (call->input ? call->input->flags : 0) | (transform->script ? PL_RECORD_MADE : 0);
     if (!pl_flow_batch_keep(batch, call->batch) || (index > 0 && !pl_flow_batch_keep(batch, transform->out[0])))
@@ -90,12 +89,13 @@ static void begin(pl_transform_stage *transform, const pl_record *input, pl_flow
     call->silent = silent;
     call->references = call->given = 0;
     call->defer_count = 0;
-    pl_buf_clear(&call->keys);
+    if (call->keys.len > 0 || pl_buf_failed(&call->keys))
+        pl_buf_clear(&call->keys);
     for (uint32_t p = 0; p < transform->stage.port_count; p++)
         call->marks[p] = transform->out[p] ? transform->out[p]->count : 0;
 }
 
-static void undo(pl_transform_stage *transform)
+static __attribute__((noinline, cold)) void undo(pl_transform_stage *transform)
 {
     pl_call *call = &transform->call;
     for (uint32_t p = 0; p < transform->stage.port_count; p++)
@@ -107,10 +107,10 @@ static void undo(pl_transform_stage *transform)
 }
 
 /* The transform's account counts an input that gave out nothing yet with the first function it put off. */
-static bool keep_defers(pl_transform_stage *transform, const pl_record *asker)
+static __attribute__((noinline)) bool keep_defers(pl_transform_stage *transform, const pl_record *asker)
 {
+    static const pl_record nobody = {0};
     pl_call *call = &transform->call;
-    pl_record nobody = {0};
     bool counted = !asker || call->given > 0 || call->deferred || asker->flags & PL_RECORD_REPLAY;
     if (!asker)
         asker = &nobody;
@@ -152,7 +152,7 @@ static void dead(pl_transform_stage *transform, const pl_record *record, const p
 /* Ends the call; true when it succeeded. */
 static bool finish(pl_transform_stage *transform, pl_status status, pl_error *error)
 {
-    if (status == PL_OK && !keep_defers(transform, transform->call.input))
+    if (status == PL_OK && transform->call.defer_count && !keep_defers(transform, transform->call.input))
         status = no_memory(error);
     if (status == PL_OK)
         return true;
@@ -160,13 +160,6 @@ static bool finish(pl_transform_stage *transform, pl_status status, pl_error *er
     if (error->error_class == PL_HALT)
         halt(transform, error);
     return false;
-}
-
-static bool wanted(pl_transform_stage *transform, const pl_record *record, pl_error *error, bool *failed)
-{
-    bool pass = true;
-    *failed = transform->when && pl_when_test(transform->when, record, &pass, error) != PL_OK;
-    return pass && !*failed;
 }
 
 static void pass_on(pl_transform_stage *transform, const pl_record *record, pl_flow_batch *batch, pl_error *error)
@@ -248,7 +241,7 @@ static void settle(pl_run *run, const pl_record *record)
     pl_ack_pass(record->ack, transform->call.references);
 }
 
-static void settle_dead(pl_run *run, const pl_record *record, bool in_script)
+static __attribute__((noinline, cold)) void settle_dead(pl_run *run, const pl_record *record, bool in_script)
 {
     pl_transform_stage *transform = run->transform;
     if (!(record->flags & PL_RECORD_REPLAY))
@@ -268,11 +261,23 @@ static void close_call(pl_run *run, pl_status status)
         settle_dead(run, record, true);
 }
 
+/* Whether `when` lets it in; else it is settled. */
+static __attribute__((noinline)) bool passes(pl_run *run, const pl_record *record)
+{
+    bool pass = true;
+    if (pl_when_test(run->transform->when, record, &pass, &run->error) != PL_OK)
+        settle_dead(run, record, false);
+    else if (!pass)
+        settle(run, record);
+    else
+        return true;
+    return false;
+}
+
 /* What of a record's way comes before the script. false: it needs no script, and is settled. */
 static bool open_call(pl_run *run, const pl_record *record, pl_arena **arena)
 {
     pl_transform_stage *transform = run->transform;
-    bool failed;
     run->pending_before = transform->pending_inputs;
     transform->call.references = 0;
     transform->call.given = 0;
@@ -280,13 +285,8 @@ static bool open_call(pl_run *run, const pl_record *record, pl_arena **arena)
         settle(run, record);
         return false;
     }
-    if (!wanted(transform, record, &run->error, &failed)) {
-        if (failed)
-            settle_dead(run, record, false);
-        else
-            settle(run, record);
+    if (transform->when && !passes(run, record))
         return false;
-    }
     if (!transform->script) {
         pass_on(transform, record, run->batch, &run->error);
         settle(run, record);

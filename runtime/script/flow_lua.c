@@ -57,13 +57,11 @@ static pl_str record_payload(lua_State *L, int index)
     return payload;
 }
 
-static bool hand_over(pl_script *script, const char *port, const pl_record *out)
+static inline bool hand_over(pl_script *script, const char *port, const pl_record *out)
 {
-    pl_error error;
-    pl_error_open(&error);
-    if (!script->host || script->host->emit(script->host->self, port, out, &error) == PL_OK)
+    if (!script->host || script->host->emit(script->host->self, port, out, &script->stop) == PL_OK)
         return true;
-    pl_script_note_stop(script, &error);
+    pl_script_note_stop(script, &script->stop);
     return false;
 }
 

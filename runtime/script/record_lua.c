@@ -41,16 +41,15 @@ static pl_lua_record *push_node(lua_State *L, pl_json_node node, uint64_t call)
     return record;
 }
 
-static int wrong_record(lua_State *L, int index)
+static __attribute__((noinline, cold)) int wrong_record(lua_State *L, int index)
 {
     if (!pl_userdata_at(L, index, PL_MAGIC_RECORD))
         return luaL_typeerror(L, index, "record");
     return luaL_error(L, "this record has expired: it was of an earlier call. Keep its fields, or record.totable(r)");
 }
 
-static inline pl_lua_record *check_record(lua_State *L, int index)
+static inline pl_lua_record *check_record(lua_State *L, const pl_world *world, int index)
 {
-    const pl_world *world = pl_world_of(L);
     pl_lua_record *record = pl_userdata_at(L, index, PL_MAGIC_RECORD);
     if (!record || !world->has_record || record->call != world->call)
         wrong_record(L, index);
@@ -59,7 +58,7 @@ static inline pl_lua_record *check_record(lua_State *L, int index)
 
 pl_lua_record *pl_check_record(lua_State *L, int index)
 {
-    return check_record(L, index);
+    return check_record(L, pl_world_of(L), index);
 }
 
 /* ---- values out ------------------------------------------------------------------------ */
@@ -74,7 +73,7 @@ static void push_lexeme(lua_State *L, pl_str lexeme)
     pl_push_decimal(L, &value, true);
 }
 
-static void push_other(lua_State *L, const pl_value *value, pl_json_node node)
+static __attribute__((noinline)) void push_other(lua_State *L, const pl_value *value, pl_json_node node)
 {
     switch (value->type) {
     case PL_NIL:
@@ -116,43 +115,44 @@ void pl_push_value(lua_State *L, const pl_value *value, pl_json_node node)
 }
 
 /* PL_OK and the value; PL_END: there is none. Raises for a payload that is not JSON. */
-static inline pl_status read_at(lua_State *L, pl_json_node parent, int key, pl_value *value, pl_json_node *node)
+static inline pl_status read_at(lua_State *L, pl_world *world, pl_json_node parent, int key, pl_value *value,
+                                pl_json_node *node)
 {
-    pl_document *document = pl_world_of(L)->document;
-    pl_error error;
+    pl_document *document = world->document;
+    pl_error *error = &world->error;
     pl_status status = PL_END;
-    pl_error_open(&error);
     *node = PL_JSON_ROOT;
     if (lua_type(L, key) == LUA_TSTRING) {
         pl_str name;
         name.ptr = lua_tolstring(L, key, &name.len);
         if (parent == PL_JSON_ROOT) {
-            status = pl_document_field(document, name, value, &error);
+            status = pl_document_field(document, name, value, error);
             if (status == PL_OK && value->type == PL_JSON)
-                status = pl_document_member(document, parent, name, node, &error);
+                status = pl_document_member(document, parent, name, node, error);
         } else {
-            status = pl_document_member(document, parent, name, node, &error);
+            status = pl_document_member(document, parent, name, node, error);
             if (status == PL_OK)
-                status = pl_document_value(document, *node, value, &error);
+                status = pl_document_value(document, *node, value, error);
         }
     } else if (lua_isinteger(L, key)) {
         lua_Integer index = lua_tointeger(L, key);
         if (index >= 1 && index <= PL_PATH_INDEX_MAX)
-            status = pl_document_element(document, parent, (uint32_t)(index - 1), node, &error);
+            status = pl_document_element(document, parent, (uint32_t)(index - 1), node, error);
         if (status == PL_OK)
-            status = pl_document_value(document, *node, value, &error);
+            status = pl_document_value(document, *node, value, error);
     }
     if (status == PL_FAILED)
-        pl_world_raise(L, &error);
+        pl_world_raise(L, error);
     return status;
 }
 
 static int record_index(lua_State *L)
 {
-    const pl_lua_record *record = check_record(L, 1);
+    pl_world *world = pl_world_of(L);
+    const pl_lua_record *record = check_record(L, world, 1);
     pl_value value;
     pl_json_node node;
-    if (read_at(L, record->node, 2, &value, &node) == PL_OK)
+    if (read_at(L, world, record->node, 2, &value, &node) == PL_OK)
         push_value(L, &value, node);
     else
         lua_pushnil(L);
@@ -200,9 +200,8 @@ static pl_value userdata_value(lua_State *L, int index)
     }
 }
 
-static inline pl_value value_of(lua_State *L, int index, int type)
+static inline pl_value value_of(lua_State *L, pl_world *world, int index, int type)
 {
-    pl_world *world = pl_world_of(L);
     pl_value value = {.type = PL_NIL};
     switch (type) {
     case LUA_TBOOLEAN:
@@ -232,7 +231,7 @@ static inline pl_value value_of(lua_State *L, int index, int type)
 
 pl_value pl_lua_value(lua_State *L, int index)
 {
-    return value_of(L, index, lua_type(L, index));
+    return value_of(L, pl_world_of(L), index, lua_type(L, index));
 }
 
 static pl_status remove_at(lua_State *L, pl_json_node parent, pl_str name, pl_error *error)
@@ -243,21 +242,22 @@ static pl_status remove_at(lua_State *L, pl_json_node parent, pl_str name, pl_er
     return pl_document_remove_member(document, parent, name, error);
 }
 
-static inline pl_status write_member(lua_State *L, pl_json_node parent, pl_error *error)
+static inline pl_status write_member(lua_State *L, pl_world *world, pl_json_node parent)
 {
-    pl_document *document = pl_world_of(L)->document;
+    pl_document *document = world->document;
+    pl_error *error = &world->error;
     pl_str name;
     int type = lua_type(L, 3);
     name.ptr = lua_tolstring(L, 2, &name.len);
     if (type == LUA_TNIL)
         return remove_at(L, parent, name, error);
-    pl_value value = value_of(L, 3, type);
+    pl_value value = value_of(L, world, 3, type);
     if (parent == PL_JSON_ROOT)
         return pl_document_set_field(document, name, &value, error);
     return pl_document_set_member(document, parent, name, &value, error);
 }
 
-static pl_status write_element(lua_State *L, pl_json_node parent, pl_error *error)
+static __attribute__((noinline)) pl_status write_element(lua_State *L, pl_json_node parent, pl_error *error)
 {
     lua_Integer index = lua_tointeger(L, 2);
     if (lua_isnil(L, 3))
@@ -270,18 +270,17 @@ static pl_status write_element(lua_State *L, pl_json_node parent, pl_error *erro
 
 static int record_newindex(lua_State *L)
 {
-    const pl_lua_record *record = check_record(L, 1);
-    pl_error error;
+    pl_world *world = pl_world_of(L);
+    const pl_lua_record *record = check_record(L, world, 1);
     pl_status status;
-    pl_error_open(&error);
     if (lua_type(L, 2) == LUA_TSTRING)
-        status = write_member(L, record->node, &error);
+        status = write_member(L, world, record->node);
     else if (lua_isinteger(L, 2))
-        status = write_element(L, record->node, &error);
+        status = write_element(L, record->node, &world->error);
     else
         return luaL_error(L, "a field's name is text, and an element's an integer, not %s", pl_type_name(L, 2));
     if (status == PL_FAILED)
-        return luaL_error(L, "%s: %s", luaL_tolstring(L, 2, NULL), error.message);
+        return luaL_error(L, "%s: %s", luaL_tolstring(L, 2, NULL), world->error.message);
     return 0;
 }
 

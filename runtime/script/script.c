@@ -96,6 +96,7 @@ static pl_status load(pl_script **out, const pl_script_setup *setup, pl_buf *des
     script->setup = setup;
     script->describe_to = describe_to;
     script->ref_on_record = LUA_NOREF;
+    pl_error_open(&script->stop);
     pl_status status = pl_world_call(&script->world, load_script, error);
     script->setup = NULL;
     if (status != PL_OK && script->stopped)

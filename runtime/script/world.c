@@ -231,6 +231,7 @@ bool pl_world_init(pl_world *world, const pl_world_setup *setup)
                         .text = PL_BUF(PL_WORLD_TEXT_MAX),
                         .message = PL_BUF((size_t)2 * PL_WORLD_MESSAGE_MAX)};
     world->heap.cap = setup->memory_bytes ? setup->memory_bytes : PL_WORLD_MEMORY;
+    pl_error_open(&world->error);
     world->document = pl_document_new();
     world->L = world->document ? lua_newstate(pl_heap_allocate, &world->heap) : NULL;
     if (!world->L)

@@ -82,6 +82,7 @@ struct pl_world {
     bool has_record;
     int codec; /* pl_codec of the records */
     char decimal_text[PL_DECIMAL_TEXT_MAX];
+    pl_error error; /* of what the document was asked; one on the stack would have to be opened each time */
 
     int ref_decimal, ref_record, ref_envelope, ref_headers, ref_array, ref_object; /* metatables */
     struct { /* userdata in turn, anchored by their refs */
