@@ -73,13 +73,14 @@ uint64_t pl_decimal_hash(const pl_decimal *value)
 
 void pl_decimal_neg(const pl_decimal *value, pl_decimal *out)
 {
-    *out = *value;
-    out->negative = !value->negative && value->used > 0;
+    bool negative = !value->negative && value->used > 0;
+    pl_decimal_copy(value, out);
+    out->negative = negative;
 }
 
 void pl_decimal_abs(const pl_decimal *value, pl_decimal *out)
 {
-    *out = *value;
+    pl_decimal_copy(value, out);
     out->negative = false;
 }
 

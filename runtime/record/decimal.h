@@ -17,15 +17,28 @@ enum {
     PL_DECIMAL_TEXT_MAX = 160   /* room for any number's text, its NUL included */
 };
 
-/* A plain value: copy it, memcpy it, keep it in a Lua userdata. Zeroed memory is the number 0. Two equal numbers may
- * differ in bytes (scale; limbs beyond `used` are unspecified): compare with pl_decimal_cmp, serialise with
- * pl_decimal_format. */
+/* A plain value: copy it, memcpy it, keep it in a Lua userdata, and there without the limbs beyond `used`: they are
+ * read by none of these functions. Zeroed memory is the number 0. Two equal numbers may differ in bytes (scale; limbs
+ * beyond `used` are unspecified): compare with pl_decimal_cmp, serialise with pl_decimal_format. */
 typedef struct pl_decimal {
+    uint32_t tag;                    /* for who keeps it; of no meaning here, and not set in a result */
     uint16_t scale;                  /* digits after the point, 0 .. PL_DECIMAL_SCALE_MAX */
     uint8_t used;                    /* limbs in use; 0 for zero; the topmost one is not 0 */
     bool negative;                   /* never with used == 0: there is no minus zero */
     uint64_t limb[PL_DECIMAL_LIMBS]; /* the coefficient, least significant first */
 } pl_decimal;
+
+/* An assignment, but for the tag and the limbs beyond `used`. */
+static inline void pl_decimal_copy(const pl_decimal *value, pl_decimal *out)
+{
+    out->scale = value->scale;
+    out->used = value->used;
+    out->negative = value->negative;
+    if (value->used == 1)
+        out->limb[0] = value->limb[0];
+    else if (value != out)
+        memcpy(out->limb, value->limb, value->used * sizeof value->limb[0]);
+}
 
 typedef enum pl_decimal_status {
     PL_DECIMAL_OK,

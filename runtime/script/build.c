@@ -135,19 +135,16 @@ static void build_float(builder *b, double value, const pl_trail *trail)
 
 static void build_userdata(builder *b, int index, const pl_trail *trail)
 {
-    const pl_lua_decimal *decimal = pl_to_decimal(b->L, index);
-    pl_decimal value;
     pl_str text;
     switch (pl_magic_at(b->L, index)) {
     case PL_MAGIC_NULL:
         pl_buf_adds(b->out, "null");
         break;
+    case PL_MAGIC_NUMBER:
+        pl_encode_decimal(b->out, pl_to_decimal(b->L, index));
+        break;
     case PL_MAGIC_DECIMAL:
-        pl_load_decimal(decimal, &value);
-        if (decimal->number)
-            pl_encode_decimal(b->out, &value);
-        else
-            pl_encode_decimal_string(b->out, &value);
+        pl_encode_decimal_string(b->out, pl_to_decimal(b->L, index));
         break;
     case PL_MAGIC_RECORD:
         text = pl_record_text(b->L, pl_check_record(b->L, index)->node);

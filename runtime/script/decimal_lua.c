@@ -7,23 +7,17 @@ enum { PLACES_MAX = PL_DECIMAL_SCALE_MAX };
 
 void pl_push_decimal(lua_State *L, const pl_decimal *value, bool number)
 {
-    pl_lua_decimal *decimal = lua_newuserdatauv(L, sizeof *decimal + value->used * sizeof value->limb[0], 0);
-    decimal->magic = PL_MAGIC_DECIMAL;
-    decimal->scale = value->scale;
-    decimal->used = value->used;
-    decimal->negative = value->negative;
-    decimal->number = number;
-    if (value->used == 1)
-        decimal->limb[0] = value->limb[0];
-    else
-        memcpy(decimal->limb, value->limb, value->used * sizeof value->limb[0]);
+    size_t size = offsetof(pl_decimal, limb) + value->used * sizeof value->limb[0];
+    pl_decimal *decimal = lua_newuserdatauv(L, size, 0);
+    decimal->tag = number ? PL_MAGIC_NUMBER : PL_MAGIC_DECIMAL;
+    pl_decimal_copy(value, decimal);
     lua_rawgeti(L, LUA_REGISTRYINDEX, pl_world_of(L)->ref_decimal);
     lua_setmetatable(L, -2);
 }
 
 /* ---- operands ------------------------------------------------------------------- */
 
-static _Noreturn void wrong_operand(lua_State *L, int index, const char *what)
+static _Noreturn __attribute__((cold)) void wrong_operand(lua_State *L, int index, const char *what)
 {
     switch (lua_type(L, index)) {
     case LUA_TNUMBER:
@@ -41,30 +35,24 @@ static _Noreturn void wrong_operand(lua_State *L, int index, const char *what)
     abort(); /* luaL_error does not return */
 }
 
-/* A decimal or an integer; raises for all else. */
-static void other_operand(lua_State *L, int index, const char *what, pl_decimal *out)
+static __attribute__((noinline)) const pl_decimal *other_operand(lua_State *L, int index, const char *what,
+                                                                 pl_decimal *room)
 {
-    if (lua_isinteger(L, index))
-        pl_decimal_from_int(lua_tointeger(L, index), out);
-    else
+    if (!lua_isinteger(L, index))
         wrong_operand(L, index, what);
+    pl_decimal_from_int(lua_tointeger(L, index), room);
+    return room;
 }
 
-static inline void operand(lua_State *L, int index, const char *what, pl_decimal *out)
+/* A decimal, where it is, or an integer, in `room`; raises for all else. */
+static inline const pl_decimal *operand(lua_State *L, int index, const char *what, pl_decimal *room)
 {
-    const pl_lua_decimal *decimal = pl_to_decimal(L, index);
-    if (decimal)
-        pl_load_decimal(decimal, out);
-    else
-        other_operand(L, index, what, out);
+    const pl_decimal *decimal = pl_to_decimal(L, index);
+    return decimal ? decimal : other_operand(L, index, what, room);
 }
 
-void pl_check_decimal(lua_State *L, int index, const char *what, pl_decimal *out)
+static void parse_operand(lua_State *L, int index, const char *what, pl_decimal *out)
 {
-    if (lua_type(L, index) != LUA_TSTRING) {
-        operand(L, index, what, out);
-        return;
-    }
     pl_str text;
     text.ptr = lua_tolstring(L, index, &text.len);
     pl_decimal_status status = pl_decimal_parse(text, out);
@@ -72,12 +60,25 @@ void pl_check_decimal(lua_State *L, int index, const char *what, pl_decimal *out
         luaL_error(L, "%s: \"%s\" %s", what, text.ptr, pl_decimal_reason(status));
 }
 
-static inline int push_result(lua_State *L, pl_decimal_status status, const pl_decimal *value, const char *what)
+void pl_check_decimal(lua_State *L, int index, const char *what, pl_decimal *out)
+{
+    if (lua_type(L, index) == LUA_TSTRING)
+        parse_operand(L, index, what, out);
+    else
+        pl_decimal_copy(operand(L, index, what, out), out);
+}
+
+static __attribute__((noinline, cold)) int no_result(lua_State *L, pl_decimal_status status, const char *what)
 {
     if (status == PL_DECIMAL_BY_ZERO)
         return luaL_error(L, "%s: division by zero", what);
+    return luaL_error(L, "%s: the result %s", what, pl_decimal_reason(status));
+}
+
+static inline int push_result(lua_State *L, pl_decimal_status status, const pl_decimal *value, const char *what)
+{
     if (status != PL_DECIMAL_OK)
-        return luaL_error(L, "%s: the result %s", what, pl_decimal_reason(status));
+        return no_result(L, status, what);
     pl_push_decimal(L, value, false);
     return 1;
 }
@@ -86,11 +87,10 @@ typedef pl_decimal_status (*operation)(const pl_decimal *, const pl_decimal *, p
 
 static inline int arithmetic(lua_State *L, operation function, const char *what)
 {
-    pl_decimal a, b;
-    operand(L, 1, what, &a);
-    operand(L, 2, what, &b);
-    pl_decimal_status status = function(&a, &b, &a);
-    return push_result(L, status, &a, what);
+    pl_decimal first, second, result;
+    const pl_decimal *a = operand(L, 1, what, &first), *b = operand(L, 2, what, &second);
+    pl_decimal_status status = function(a, b, &result);
+    return push_result(L, status, &result, what);
 }
 
 static int decimal_add(lua_State *L)
@@ -133,8 +133,7 @@ static int decimal_pow(lua_State *L)
 static int decimal_unm(lua_State *L)
 {
     pl_decimal value;
-    operand(L, 1, "decimal -", &value);
-    pl_decimal_neg(&value, &value);
+    pl_decimal_neg(operand(L, 1, "decimal -", &value), &value);
     pl_push_decimal(L, &value, false);
     return 1;
 }
@@ -142,32 +141,27 @@ static int decimal_unm(lua_State *L)
 /* ---- comparison ------------------------------------------------------------------- */
 
 /* Floats compare as their shortest text: what was written as 0.1 is taken to be 0.1. */
-static void other_comparand(lua_State *L, int index, pl_decimal *out)
+static __attribute__((noinline)) const pl_decimal *other_comparand(lua_State *L, int index, pl_decimal *room)
 {
-    if (lua_type(L, index) == LUA_TNUMBER && !lua_isinteger(L, index)) {
-        pl_decimal_status status = pl_decimal_from_double(lua_tonumber(L, index), out);
-        if (status != PL_DECIMAL_OK)
-            luaL_error(L, "comparison of a decimal with a float that %s", pl_decimal_reason(status));
-    } else {
-        other_operand(L, index, "comparison with a decimal", out);
-    }
+    if (lua_type(L, index) != LUA_TNUMBER || lua_isinteger(L, index))
+        return other_operand(L, index, "comparison with a decimal", room);
+    pl_decimal_status status = pl_decimal_from_double(lua_tonumber(L, index), room);
+    if (status != PL_DECIMAL_OK)
+        luaL_error(L, "comparison of a decimal with a float that %s", pl_decimal_reason(status));
+    return room;
 }
 
-static inline void comparand(lua_State *L, int index, pl_decimal *out)
+static inline const pl_decimal *comparand(lua_State *L, int index, pl_decimal *room)
 {
-    const pl_lua_decimal *decimal = pl_to_decimal(L, index);
-    if (decimal)
-        pl_load_decimal(decimal, out);
-    else
-        other_comparand(L, index, out);
+    const pl_decimal *decimal = pl_to_decimal(L, index);
+    return decimal ? decimal : other_comparand(L, index, room);
 }
 
 static inline int compare(lua_State *L)
 {
-    pl_decimal a, b;
-    comparand(L, 1, &a);
-    comparand(L, 2, &b);
-    return pl_decimal_cmp(&a, &b);
+    pl_decimal first, second;
+    const pl_decimal *a = comparand(L, 1, &first), *b = comparand(L, 2, &second);
+    return pl_decimal_cmp(a, b);
 }
 
 static int decimal_lt(lua_State *L)
@@ -184,13 +178,8 @@ static int decimal_le(lua_State *L)
 
 static int decimal_eq(lua_State *L)
 {
-    const pl_lua_decimal *left = pl_to_decimal(L, 1), *right = pl_to_decimal(L, 2);
-    pl_decimal a, b;
-    if (left && right) {
-        pl_load_decimal(left, &a);
-        pl_load_decimal(right, &b);
-    }
-    lua_pushboolean(L, left && right && pl_decimal_cmp(&a, &b) == 0);
+    const pl_decimal *left = pl_to_decimal(L, 1), *right = pl_to_decimal(L, 2);
+    lua_pushboolean(L, left && right && pl_decimal_cmp(left, right) == 0);
     return 1;
 }
 
@@ -206,8 +195,7 @@ static int decimal_tostring(lua_State *L)
 {
     char text[PL_DECIMAL_TEXT_MAX];
     pl_decimal value;
-    operand(L, 1, "tostring", &value);
-    lua_pushlstring(L, text, pl_decimal_format(&value, text));
+    lua_pushlstring(L, text, pl_decimal_format(operand(L, 1, "tostring", &value), text));
     return 1;
 }
 
@@ -237,27 +225,25 @@ static int decimal_div(lua_State *L)
 {
     if (lua_isnoneornil(L, 3))
         return arithmetic(L, pl_decimal_div, "decimal:div");
-    pl_decimal a, b;
-    operand(L, 1, "decimal:div", &a);
-    operand(L, 2, "decimal:div", &b);
-    pl_decimal_status status = pl_decimal_div_to(&a, &b, places_at(L, 3), &a);
-    return push_result(L, status, &a, "decimal:div");
+    pl_decimal first, second, result;
+    const pl_decimal *a = operand(L, 1, "decimal:div", &first), *b = operand(L, 2, "decimal:div", &second);
+    pl_decimal_status status = pl_decimal_div_to(a, b, places_at(L, 3), &result);
+    return push_result(L, status, &result, "decimal:div");
 }
 
 static int decimal_round(lua_State *L)
 {
     pl_decimal value;
-    operand(L, 1, "decimal:round", &value);
+    const pl_decimal *whole = operand(L, 1, "decimal:round", &value);
     uint32_t places = lua_isnoneornil(L, 2) ? 0 : places_at(L, 2);
-    pl_decimal_status status = pl_decimal_round(&value, places, &value);
+    pl_decimal_status status = pl_decimal_round(whole, places, &value);
     return push_result(L, status, &value, "decimal:round");
 }
 
 static int decimal_abs(lua_State *L)
 {
     pl_decimal value;
-    operand(L, 1, "decimal:abs", &value);
-    pl_decimal_abs(&value, &value);
+    pl_decimal_abs(operand(L, 1, "decimal:abs", &value), &value);
     pl_push_decimal(L, &value, false);
     return 1;
 }
@@ -265,8 +251,7 @@ static int decimal_abs(lua_State *L)
 static int decimal_trim(lua_State *L)
 {
     pl_decimal value;
-    operand(L, 1, "decimal:trim", &value);
-    pl_decimal_trim(&value, &value);
+    pl_decimal_trim(operand(L, 1, "decimal:trim", &value), &value);
     pl_push_decimal(L, &value, false);
     return 1;
 }
@@ -274,16 +259,14 @@ static int decimal_trim(lua_State *L)
 static int decimal_scale(lua_State *L)
 {
     pl_decimal value;
-    operand(L, 1, "decimal:scale", &value);
-    lua_pushinteger(L, value.scale);
+    lua_pushinteger(L, operand(L, 1, "decimal:scale", &value)->scale);
     return 1;
 }
 
 static int decimal_number(lua_State *L)
 {
     pl_decimal value;
-    operand(L, 1, "decimal:number", &value);
-    pl_push_decimal(L, &value, true);
+    pl_push_decimal(L, operand(L, 1, "decimal:number", &value), true);
     return 1;
 }
 
@@ -292,22 +275,22 @@ static int decimal_number(lua_State *L)
 static int decimal_call(lua_State *L)
 {
     pl_decimal value;
-    const pl_lua_decimal *decimal;
+    const pl_decimal *given = &value;
     switch (lua_type(L, 2)) {
+    case LUA_TSTRING:
+        parse_operand(L, 2, "decimal", &value);
+        break;
     case LUA_TTABLE:
         return pl_declare_decimal(L);
-    case LUA_TUSERDATA:
-        decimal = pl_to_decimal(L, 2);
-        if (decimal && !decimal->number) {
+    default:
+        given = operand(L, 2, "decimal", &value);
+        if (given != &value && given->tag == PL_MAGIC_DECIMAL) {
             lua_settop(L, 2);
             return 1;
         }
         break;
-    default:
-        break;
     }
-    pl_check_decimal(L, 2, "decimal", &value);
-    pl_push_decimal(L, &value, false);
+    pl_push_decimal(L, given, false);
     return 1;
 }
 
@@ -315,10 +298,9 @@ static int decimal_call(lua_State *L)
 static int decimal_parse(lua_State *L)
 {
     pl_decimal value;
-    const pl_lua_decimal *decimal = pl_to_decimal(L, 1);
+    const pl_decimal *decimal = pl_to_decimal(L, 1);
     pl_decimal_status status = PL_DECIMAL_SYNTAX;
     if (decimal) {
-        pl_load_decimal(decimal, &value);
         status = PL_DECIMAL_OK;
     } else if (lua_isinteger(L, 1)) {
         pl_decimal_from_int(lua_tointeger(L, 1), &value);
@@ -329,7 +311,7 @@ static int decimal_parse(lua_State *L)
         status = pl_decimal_parse(text, &value);
     }
     if (status == PL_DECIMAL_OK)
-        pl_push_decimal(L, &value, false);
+        pl_push_decimal(L, decimal ? decimal : &value, false);
     else
         lua_pushnil(L);
     return 1;
@@ -339,19 +321,21 @@ static int extreme(lua_State *L, int sign)
 {
     int count = lua_gettop(L), best = 1;
     luaL_checkany(L, 1);
-    pl_decimal found, value;
-    operand(L, 1, "decimal.min/max", &found);
+    pl_decimal kept, room;
+    const pl_decimal *found = operand(L, 1, "decimal.min/max", &kept);
     for (int i = 2; i <= count; i++) {
-        operand(L, i, "decimal.min/max", &value);
-        if (pl_decimal_cmp(&value, &found) * sign > 0) {
-            found = value;
-            best = i;
-        }
+        const pl_decimal *value = operand(L, i, "decimal.min/max", &room);
+        if (pl_decimal_cmp(value, found) * sign <= 0)
+            continue;
+        if (value == &room)
+            kept = room;
+        found = value == &room ? &kept : value;
+        best = i;
     }
     if (pl_to_decimal(L, best))
         lua_pushvalue(L, best);
     else
-        pl_push_decimal(L, &found, false);
+        pl_push_decimal(L, found, false);
     return 1;
 }
 

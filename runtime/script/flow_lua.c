@@ -267,8 +267,8 @@ static int flow_metric(lua_State *L)
 {
     const pl_script *script = pl_script_of(L);
     const char *name = luaL_checkstring(L, 1);
-    const pl_lua_decimal *decimal = pl_to_decimal(L, 2);
-    double value = decimal ? pl_lua_to_double(decimal) : luaL_optnumber(L, 2, 1);
+    const pl_decimal *decimal = pl_to_decimal(L, 2);
+    double value = decimal ? pl_decimal_to_double(decimal) : luaL_optnumber(L, 2, 1);
     if (script->host && script->host->metric)
         script->host->metric(script->host->self, name, value);
     return 0;

@@ -98,9 +98,9 @@ static void save_table(saver *s, int index, const pl_trail *trail)
 static void save_other(saver *s, int index, const pl_trail *trail)
 {
     char text[PL_DECIMAL_TEXT_MAX];
-    const pl_lua_decimal *decimal = pl_to_decimal(s->L, index);
+    const pl_decimal *decimal = pl_to_decimal(s->L, index);
     if (decimal)
-        add_text(s->out, decimal->number ? 'N' : 'D', (pl_str){text, pl_lua_format(decimal, text)});
+        add_text(s->out, decimal->tag == PL_MAGIC_NUMBER ? 'N' : 'D', (pl_str){text, pl_decimal_format(decimal, text)});
     else if (pl_is_null(s->L, index))
         pl_buf_addc(s->out, '0');
     else if (pl_magic_at(s->L, index) == PL_MAGIC_RECORD)

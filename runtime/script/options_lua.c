@@ -144,7 +144,7 @@ static double read_bound(reading *in, const char *key, int32_t type)
     pl_error error = {.message = ""};
     int64_t unit = 0;
     int kind = lua_getfield(L, in->index, key);
-    const pl_lua_decimal *decimal = pl_to_decimal(L, -1);
+    const pl_decimal *decimal = pl_to_decimal(L, -1);
     if (kind == LUA_TSTRING && (type == PL_OPT_DURATION_NS || type == PL_OPT_SIZE)) {
         pl_status status = type == PL_OPT_SIZE ? pl_parse_size(PL_S(lua_tostring(L, -1)), &unit, &error)
                                                : pl_parse_duration(PL_S(lua_tostring(L, -1)), &unit, &error);
@@ -152,7 +152,7 @@ static double read_bound(reading *in, const char *key, int32_t type)
             bad(in, error.message);
         bound = (double)unit;
     } else if (decimal) {
-        bound = pl_lua_to_double(decimal);
+        bound = pl_decimal_to_double(decimal);
     } else if (kind == LUA_TNUMBER) {
         bound = lua_tonumber(L, -1);
     } else if (kind == LUA_TSTRING) {

@@ -178,15 +178,16 @@ static bool is_array(pl_str text)
 
 /* ---- values in ---------------------------------------------------------------------------- */
 
-static inline pl_value decimal_value(pl_world *world, const pl_lua_decimal *decimal)
+static inline pl_value decimal_value(pl_world *world, const pl_decimal *decimal)
 {
-    size_t len = pl_lua_format(decimal, world->decimal_text);
-    return (pl_value){.type = decimal->number ? PL_DECIMAL : PL_STR, .as.s = {world->decimal_text, len}};
+    size_t len = pl_decimal_format(decimal, world->decimal_text);
+    return (pl_value){.type = decimal->tag == PL_MAGIC_NUMBER ? PL_DECIMAL : PL_STR,
+                      .as.s = {world->decimal_text, len}};
 }
 
 static pl_value userdata_value(lua_State *L, int index)
 {
-    const pl_lua_decimal *decimal = pl_to_decimal(L, index);
+    const pl_decimal *decimal = pl_to_decimal(L, index);
     if (decimal)
         return decimal_value(pl_world_of(L), decimal);
     switch (pl_magic_at(L, index)) {

@@ -81,6 +81,7 @@ const char *pl_type_name(lua_State *L, int index)
 {
     switch (pl_magic_at(L, index)) {
     case PL_MAGIC_DECIMAL:
+    case PL_MAGIC_NUMBER:
         return "decimal";
     case PL_MAGIC_NULL:
         return "null";
@@ -126,15 +127,12 @@ static int base_setmetatable(lua_State *L)
 
 static int base_tonumber(lua_State *L)
 {
-    const pl_lua_decimal *decimal = pl_to_decimal(L, 1);
-    pl_decimal value;
+    const pl_decimal *decimal = pl_to_decimal(L, 1);
     int64_t integer;
-    if (decimal)
-        pl_load_decimal(decimal, &value);
-    if (decimal && pl_decimal_to_int(&value, &integer) == PL_DECIMAL_OK) {
+    if (decimal && pl_decimal_to_int(decimal, &integer) == PL_DECIMAL_OK) {
         lua_pushinteger(L, integer);
     } else if (decimal) {
-        lua_pushnumber(L, pl_decimal_to_double(&value));
+        lua_pushnumber(L, pl_decimal_to_double(decimal));
     } else {
         lua_pushvalue(L, lua_upvalueindex(1));
         lua_insert(L, 1);

@@ -8,10 +8,10 @@ enum { DEPTH_MAX = 32, SHOWN_MAX = 400 };
 
 static bool as_decimal(lua_State *L, int index, pl_decimal *out)
 {
-    const pl_lua_decimal *decimal = pl_to_decimal(L, index);
+    const pl_decimal *decimal = pl_to_decimal(L, index);
     pl_str text;
     if (decimal) {
-        pl_load_decimal(decimal, out);
+        pl_decimal_copy(decimal, out);
         return true;
     }
     switch (lua_type(L, index)) {

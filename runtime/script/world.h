@@ -29,7 +29,8 @@ enum {
 
 /* Every userdata of ours, full or light, begins with one of these words: that is how it is told apart. */
 enum {
-    PL_MAGIC_DECIMAL = 0x43454444u,
+    PL_MAGIC_DECIMAL = 0x43454444u, /* a pl_decimal's tag; it has no more limbs than it uses: most use one */
+    PL_MAGIC_NUMBER = 0x43454445u,  /* one read from a JSON number and not computed with since: written as one again */
     PL_MAGIC_RECORD = 0x4345524Du,
     PL_MAGIC_ENVELOPE = 0x564E4550u,
     PL_MAGIC_HEADERS = 0x44414548u,
@@ -37,16 +38,6 @@ enum {
     PL_MAGIC_REJECT = 0x4A455250u,
     PL_MAGIC_PATTERN = 0x54544150u
 };
-
-/* A pl_decimal with no more limbs than it uses: most have one, and every calculation makes some. */
-typedef struct pl_lua_decimal {
-    uint32_t magic;
-    uint16_t scale;
-    uint8_t used;
-    bool negative : 1;
-    bool number : 1; /* read from a JSON number and not computed with since: written as a JSON number again */
-    uint64_t limb[];
-} pl_lua_decimal;
 
 typedef struct pl_lua_record { /* the record, or an object or array within it */
     uint32_t magic;
@@ -178,32 +169,13 @@ static inline void pl_push_null(lua_State *L)
 const char *pl_type_name(lua_State *L, int index);
 
 /* ---- decimal_lua.c ------------------------------------------------------------ */
-static inline const pl_lua_decimal *pl_to_decimal(lua_State *L, int index)
+/* NULL: something else. */
+static inline const pl_decimal *pl_to_decimal(lua_State *L, int index)
 {
-    return pl_userdata_at(L, index, PL_MAGIC_DECIMAL);
+    const uint32_t *word = lua_touserdata(L, index);
+    return word && (*word | 1u) == PL_MAGIC_NUMBER ? (const void *)word : NULL;
 }
-static inline void pl_load_decimal(const pl_lua_decimal *from, pl_decimal *out)
-{
-    out->scale = from->scale;
-    out->used = from->used;
-    out->negative = from->negative;
-    if (from->used == 1)
-        out->limb[0] = from->limb[0];
-    else
-        memcpy(out->limb, from->limb, from->used * sizeof from->limb[0]);
-}
-static inline size_t pl_lua_format(const pl_lua_decimal *decimal, char out[PL_DECIMAL_TEXT_MAX])
-{
-    pl_decimal value;
-    pl_load_decimal(decimal, &value);
-    return pl_decimal_format(&value, out);
-}
-static inline double pl_lua_to_double(const pl_lua_decimal *decimal)
-{
-    pl_decimal value;
-    pl_load_decimal(decimal, &value);
-    return pl_decimal_to_double(&value);
-}
+_Static_assert(offsetof(pl_decimal, tag) == 0 && (PL_MAGIC_DECIMAL | 1u) == PL_MAGIC_NUMBER, "as pl_to_decimal looks");
 void pl_push_decimal(lua_State *L, const pl_decimal *value, bool number);
 /* A decimal, an integer, or text that is a number (JSON's or the script's own). Raises with `what` in the message. */
 void pl_check_decimal(lua_State *L, int index, const char *what, pl_decimal *out);
