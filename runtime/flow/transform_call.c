@@ -317,6 +317,16 @@ static const pl_record *next_record(void *self, pl_arena **arena)
     return NULL;
 }
 
+static __attribute__((noinline, cold)) void close_failed(pl_run *run)
+{
+    pl_error error = run->error;
+    pl_arena *arena;
+    if (!run->called && !next_record(run, &arena)) /* no memory to begin with: that is the next record's failure */
+        return;
+    run->error = error;
+    close_call(run, PL_FAILED);
+}
+
 uint32_t pl_transform_records(pl_transform_stage *transform, const pl_record *const *records, uint32_t count,
                               pl_flow_batch *batch)
 {
@@ -332,7 +342,7 @@ uint32_t pl_transform_records(pl_transform_stage *transform, const pl_record *co
     if (!transform->script)
         (void)next_record(&run, &arena);
     else if (pl_script_records(transform->script, next_record, &run, &run.error) != PL_OK)
-        close_call(&run, PL_FAILED);
+        close_failed(&run);
     return run.taken;
 }
 

@@ -197,8 +197,7 @@ static pl_status call(pl_script *script, lua_CFunction body, int ref, pl_error *
     return status;
 }
 
-/* on_record(r, m) is at 1. What protects a call costs about as much as a short call, so it is shared by all of a run.
- */
+/* on_record(r, m) is at 1. What protects a call costs about as much as a short call, so all of a run share it. */
 static int run_records(lua_State *L)
 {
     pl_script *script = pl_script_of(L);
