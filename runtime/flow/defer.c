@@ -50,6 +50,12 @@ static bool make_room(pl_defers *defers)
     return true;
 }
 
+/* Of no input, nor of what is given out again where the state is rebuilt: nobody else will ask. */
+static bool is_born(const pl_record *asker)
+{
+    return !asker->ack && !(asker->flags & PL_RECORD_REPLAY);
+}
+
 pl_deferred *pl_defers_add(pl_defers *defers, int64_t at_unix_ns, pl_str key, int ref, const pl_record *asker,
                            pl_flow_batch *batch)
 {
@@ -74,7 +80,7 @@ pl_deferred *pl_defers_add(pl_defers *defers, int64_t at_unix_ns, pl_str key, in
                                       .envelope = *asker,
                                       .batch = batch,
                                       .live = !(asker->flags & PL_RECORD_REPLAY),
-                                      .unowned = !asker->ack};
+                                      .unowned = is_born(asker)};
     defers->items[at].envelope.time_unix_ns = at_unix_ns;
     return &defers->items[at];
 }
@@ -83,7 +89,7 @@ bool pl_deferred_join(pl_deferred *deferred, const pl_record *asker)
 {
     if (!(asker->flags & PL_RECORD_REPLAY))
         deferred->live = true;
-    deferred->unowned = deferred->unowned || !asker->ack;
+    deferred->unowned = deferred->unowned || is_born(asker);
     return pl_ack_group_add(deferred->group, asker->ack);
 }
 

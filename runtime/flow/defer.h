@@ -14,7 +14,7 @@ typedef struct pl_deferred {
     pl_flow_batch *batch; /* one reference; may be NULL */
     uint32_t inputs;      /* of the transform's account that are done with when this has run */
     bool live;            /* somebody asked who is not just rebuilding state */
-    bool unowned;         /* somebody asked who has no input: a timer, a replay */
+    bool unowned;         /* somebody asked who has no input and is no replay: a timer */
 } pl_deferred;
 
 typedef struct pl_defers { /* sorted by (at, key); items[head] is the next */

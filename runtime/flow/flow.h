@@ -22,6 +22,8 @@ typedef struct pl_flow {
     uint32_t sink_count;
     _Atomic uint32_t held_sources;      /* have more to hand over, but no memory or no room below */
     _Atomic uint32_t busy_sinks;        /* have records that are not settled */
+    _Atomic uint32_t closing_sources;   /* wait for what a lane that is taken away has out */
+    bool rebuilds;                      /* a script's state is rebuilt. Constant once the first stage runs */
     _Atomic bool stopping;              /* sources hand over nothing more; the rest drains */
     _Atomic bool aborting;              /* everything ends now, settled or not */
     struct pl_transaction *transaction; /* NULL: at least once. Constant once the first stage runs */
@@ -42,10 +44,11 @@ void pl_flow_release(pl_flow *flow);
 void pl_flow_halt(pl_flow *flow, const char *component, const pl_error *error);
 /* [any] Ends the flow so that another can go on from what is committed, and says why. */
 void pl_flow_start_over(pl_flow *flow, const char *component, const pl_error *error);
-/* Sources are held up by what sinks have not got rid of: who says nothing now may have much to say. [any] */
+/* Sources are held up by what sinks have not got rid of, or by a lane that is taken away: who says nothing now may have
+ * much to say. [any] */
 static inline bool pl_flow_stalled(const pl_flow *flow)
 {
-    return atomic_load(&flow->held_sources) && atomic_load(&flow->busy_sinks);
+    return (atomic_load(&flow->held_sources) && atomic_load(&flow->busy_sinks)) || atomic_load(&flow->closing_sources);
 }
 static inline int64_t pl_flow_now(const pl_flow *flow)
 {

@@ -275,6 +275,13 @@ static void abandon(pl_source_stage *source, pl_lane *lane)
     pl_lane_abandon(&source->stage.flow->lanes, lane);
 }
 
+static void tell_end(pl_source_stage *source, pl_lane *lane, bool at_end)
+{
+    lane->at_end = at_end;
+    pl_source_tell_of(source, lane);
+    pl_source_publish(source);
+}
+
 void pl_source_close_lane(pl_source_stage *source, uint32_t index, int64_t deadline_ns, uint64_t *settled_position)
 {
     pl_flow *flow = source->stage.flow;
@@ -295,9 +302,10 @@ void pl_source_close_lane(pl_source_stage *source, uint32_t index, int64_t deadl
         pl_source_close_committed(source, lane, deadline_ns, settled_position);
         return;
     }
-    lane->at_end = true;
-    pl_source_tell_of(source, lane);
-    pl_source_publish(source);
+    /* Its end makes what waits for event time go on, so that it is settled. But a script whose state is rebuilt makes
+     * all of that again where the lane is read next, and with what comes until then. */
+    atomic_fetch_add(&flow->closing_sources, flow->rebuilds ? 1 : 0);
+    tell_end(source, lane, !flow->rebuilds);
     pl_dead_letter_flush(&source->stage);
     for (;;) {
         (void)pl_stage_take_note(&source->stage);
@@ -312,6 +320,10 @@ void pl_source_close_lane(pl_source_stage *source, uint32_t index, int64_t deadl
     }
     lane->open = false;
     abandon(source, lane);
+    if (flow->rebuilds) {
+        tell_end(source, lane, true);
+        atomic_fetch_sub(&flow->closing_sources, 1);
+    }
     uint64_t position;
     if (lane->settled_any && !pl_lane_is_preceded(lane) && may_commit(source, lane, &position))
         *settled_position = position;

@@ -484,6 +484,7 @@ pl_transform_stage *pl_transform_stage_new(pl_flow *flow, const pl_transform_set
     transform->told_deferred = INT64_MAX;
     transform->setup = *setup;
     transform->defers.groups = &flow->groups;
+    flow->rebuilds = flow->rebuilds || setup->rebuilt;
     if (!pl_transform_calls_init(transform) || load(transform, error) != PL_OK) {
         release(&transform->stage);
         pl_free(transform);
