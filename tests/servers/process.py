@@ -150,6 +150,15 @@ def group_members(group):
     return found
 
 
+def stopped(pid):
+    """True when each thread of the process has stopped; or is gone."""
+    for stat in pathlib.Path("/proc", str(pid), "task").glob("*/stat"):
+        with contextlib.suppress(OSError, IndexError):
+            if stat.read_text().rsplit(")", 1)[1].split()[0] not in "TtZX":
+                return False
+    return True
+
+
 class Process:
     """One server process with its group, its log file and its signals. A subclass gives `argv()` and `ready()`."""
 
@@ -232,8 +241,10 @@ class Process:
                 os.killpg(self._child.pid, number)
 
     def pause(self):
-        """SIGSTOP: the server keeps its sockets and answers nothing."""
+        """SIGSTOP: the server keeps its sockets and answers nothing, from when this returns."""
         self.signal_group(signal.SIGSTOP)
+        if self.running():      # a busy machine may let a thread go on for a moment
+            wait_until(lambda: all(map(stopped, group_members(self._child.pid))), 10, f"{self.name} has stopped")
 
     def resume(self):
         """SIGCONT."""
