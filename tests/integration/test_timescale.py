@@ -72,7 +72,13 @@ class Sink(support.Case):
         self.driver(postgres(), "unit_plugins_test_timescale_txn", 0)
 
     def test_transaction_driver_on_timescale(self):
-        self.driver(timescale(), "unit_plugins_test_timescale_txn", 6)   # one session, for one transaction at a time
+        self.driver(timescale(), "unit_plugins_test_timescale_txn", 3)   # one session, for one transaction at a time
+
+    def test_fence_driver_on_postgres(self):
+        self.driver(postgres(), "unit_plugins_test_timescale_fence", 0)
+
+    def test_fence_driver_on_timescale(self):
+        self.driver(timescale(), "unit_plugins_test_timescale_fence", 3)   # the same
 
     def store_rounds(self, server):
         self.use(server)
