@@ -142,11 +142,12 @@ class KafkaFault(Fault):
         def go_on():
             count = ahead
             while not ended.wait(0.2):
-                with contextlib.suppress(servers.ServerError):   # done() asks a server that is down at times
+                due = count
+                with contextlib.suppress(servers.ServerError):   # it asks a server that is down at times
                     due = done() + ahead
-                    if due > count:
-                        self.fill(topic, due - count, first=count)
-                        count = due
+                if due > count:
+                    self.fill(topic, due - count, first=count)
+                    count = due
             return count
         pool = concurrent.futures.ThreadPoolExecutor(1)
         fed = pool.submit(go_on)
