@@ -78,7 +78,7 @@ def self_costs(path):
         elif sign and key in ("fn", "cfn"):
             name = resolve("fn", rest)
             if key == "fn":
-                here["fn"] = name
+                here["fn"] = name.partition("'")[0]   # name'2 is how callgrind calls it within itself
         elif key == "calls":
             skip = True
         elif line and (line[0].isdigit() or line[0] in "+-*"):
