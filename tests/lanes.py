@@ -187,6 +187,7 @@ def main(folder, description, first=(), forgiving=False):
     known.add_argument("--build", help="build directory (default: $PLUMBLINE_BUILD, else build)")
     known.add_argument("--lanes", type=int, default=LANES, help=f"how many (default: {LANES})")
     known.add_argument("--quiet", action="store_true", help="do not name the passed ones")
+    known.add_argument("--no-skips", action="store_true", help="a skipped test is a failed one")
     known.add_argument("--list", action="store_true", help="only name the tests")
     args = known.parse_args()
     if args.build:
@@ -201,7 +202,7 @@ def main(folder, description, first=(), forgiving=False):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run = Run(folder, args.quiet).run(by_class(names, () if args.names else first), args.lanes)
     better = once_more(run, names, folder, args.quiet) if forgiving and 0 < len(run.bad) <= AGAIN and len(names) >= MANY else 0
-    passed, failed = run.passed + better, len(run.bad) - better
+    passed, failed = run.passed + better, len(run.bad) - better + (run.skipped if args.no_skips else 0)
     print(f"{passed} passed, {failed} failed" + (f", {run.skipped} skipped" if run.skipped else ""))
     sys.exit(1 if failed or not passed else 0)
 
